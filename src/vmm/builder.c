@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vm_build: from a configuration to a machine that waits for vm_start, one flat list.
+ *
+ * The order is not a matter of taste: all memory slots come before anything that KVM registers on
+ * its I/O bus (the interrupt controller, notify descriptors), since from Linux 6.18 on a slot that
+ * changes after them waits for a grace period of milliseconds.
+ */
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+#include "arch/layout.h"
+#include "backend/disk.h"
+#include "backend/vsock_mux.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "hv/hv.h"
+#include "proto/bootcfg.h"
+#include "arch/state.h"
+#include "virtio/balloon.h"
+#include "virtio/blk.h"
+#include "virtio/mmio.h"
+#include "virtio/rng.h"
+#include "virtio/virtio.h"
+#include "virtio/vsock.h"
+
+enum { GUEST_CID = 3 };
+
+_Static_assert((int)POWER_RESET_VALUE == (int)LAYOUT_RESET_VALUE, "the tables and the device must agree");
+
+static int make_memory(struct vm *vm, struct err *e)
+{
+	struct gmem_range ranges[ARCH_RAM_RANGES_MAX];
+	unsigned n = arch_ram_ranges(vm->config->memory_bytes, ranges);
+
+	return gmem_init(&vm->memory, ranges, n, e);
+}
+
+static int make_hypervisor(struct vm *vm, struct err *e)
+{
+	int r = hv_open(vm->config->kvm_fd, &vm->hv, e);
+
+	for (unsigned i = 0; r >= 0 && i < vm->memory.n; i++) {
+		const struct gmem_region *m = &vm->memory.regions[i];
+
+		r = hv_map(vm->hv, i, m->gpa, m->host, m->bytes, e);
+	}
+	if (r >= 0)
+		r = hv_irqchip_init(vm->hv, e);
+	return r;
+}
+
+static int fill_random(void *bytes, size_t n, struct err *e)
+{
+	if (getrandom(bytes, n, 0) != (ssize_t)n)
+		return err_sys(e, "get random bytes for the guest");
+	return 0;
+}
+
+static int load_kernel(struct vm *vm, struct arch_boot_state *ret, struct err *e)
+{
+	struct vm_config *c = vm->config;
+	struct arch_boot boot = {
+		.kernel_fd = c->kernel_fd,
+		.initramfs_fds = c->initramfs_fds,
+		.n_initramfs = c->n_initramfs,
+		.archive = c->boot_archive,
+		.archive_bytes = c->boot_archive_bytes,
+		.cmdline = c->cmdline,
+		.cmdline_bytes = c->cmdline_bytes,
+		.n_vcpus = c->vcpus,
+		.slots = vm->slots,
+		.n_slots = vm->n_slots,
+	};
+	int r = fill_random(boot.rng_seed, sizeof(boot.rng_seed), e);
+
+	if (r >= 0)
+		r = fill_random(boot.generation_id, sizeof(boot.generation_id), e);
+	return r < 0 ? r : arch_load_boot(&vm->memory, &boot, ret, e);
+}
+
+static void deliver_msi(void *ctx, uint64_t address, uint32_t data)
+{
+	struct vm *vm = ctx;
+	struct err e = {0};
+	int r = hv_signal_msi(vm->hv, address, data);
+
+	if (r < 0) {
+		errno = -r;
+		err_sys(&e, "deliver an interrupt to the guest");
+		vm_finish(vm, CTL_END_ERROR, &e);
+	}
+}
+
+static void power_event(void *ctx, enum power_event event)
+{
+	vm_finish(ctx, event == POWER_OFF ? CTL_END_POWEROFF : CTL_END_RESET, NULL);
+}
+
+static int make_platform(struct vm *vm, struct err *e)
+{
+	static const struct power_ports ports = {
+		.sleep_control = LAYOUT_SLEEP_CONTROL_PORT,
+		.sleep_status = LAYOUT_SLEEP_STATUS_PORT,
+		.reset = LAYOUT_RESET_PORT,
+	};
+	struct irq line;
+	int r;
+
+	vm->power = (struct power){.event = power_event, .ctx = vm};
+	r = ioapic_register(&vm->ioapic, &vm->mmio, LAYOUT_IOAPIC_BASE, e);
+	if (r < 0)
+		return r;
+	r = console_init(&vm->console, vm->config->console_fd, e);
+	if (r < 0)
+		return r;
+	vm->config->console_fd = -1;
+	line = ioapic_irq(&vm->ioapic, LAYOUT_SERIAL_IRQ);
+	serial_init(&vm->serial, &line, console_write, &vm->console);
+	r = serial_register(&vm->serial, &vm->pio, LAYOUT_SERIAL_PORT, e);
+	return r < 0 ? r : power_register(&vm->power, &vm->pio, &ports, e);
+}
+
+/* Where the device of a slot stands in `devices`: the contract's order. */
+static unsigned device_index(const struct virtio_mmio_slot *slot, unsigned n_blocks_before)
+{
+	switch (slot->kind) {
+	case VIRTIO_SLOT_VSOCK:
+		return VM_DEVICE_VSOCK;
+	case VIRTIO_SLOT_RNG:
+		return VM_DEVICE_RNG;
+	case VIRTIO_SLOT_BALLOON:
+		return VM_DEVICE_BALLOON;
+	case VIRTIO_SLOT_BLOCK:
+		break;
+	}
+	return VM_DEVICE_FIRST_BLOCK + n_blocks_before;
+}
+
+static int make_block(struct vm *vm, const struct virtio_host *host, unsigned index,
+	struct virtio_dev **ret, struct err *e)
+{
+	bool is_layer = index < vm->config->n_layers;
+	unsigned number = is_layer ? index : index - vm->config->n_layers;
+	struct disk *disk = NULL;
+	char serial[BLK_SERIAL_BYTES];
+	int r;
+
+	snprintf(serial, sizeof(serial), is_layer ? BOOTCFG_LAYER_SERIAL : BOOTCFG_VOLUME_SERIAL,
+		number);
+	r = disk_raw_new(vm->config->block_fds[index], is_layer, &disk, e);
+	if (r < 0)
+		return err_object(e, "%s", serial);
+	vm->config->block_fds[index] = -1;
+	r = blk_new(host, disk, serial, ret, e);
+	if (r < 0)
+		disk_free(disk);
+	return r < 0 ? err_object(e, "%s", serial) : 0;
+}
+
+static int make_device(
+	struct vm *vm, const struct virtio_mmio_slot *slot, unsigned index, struct err *e)
+{
+	struct virtio_host host = {
+		.gmem = &vm->memory,
+		.irq = ioapic_irq(&vm->ioapic, slot->irq),
+		.loop = &vm->io_loop,
+	};
+	struct virtio_dev **at = &vm->devices[index];
+	int r = -EINVAL;
+
+	switch (slot->kind) {
+	case VIRTIO_SLOT_VSOCK:
+		r = vsock_new(&host, vm->mux, GUEST_CID, at, e);
+		break;
+	case VIRTIO_SLOT_RNG:
+		r = rng_new(&host, at, e);
+		break;
+	case VIRTIO_SLOT_BALLOON:
+		r = balloon_new(&host, at, e);
+		break;
+	case VIRTIO_SLOT_BLOCK:
+		r = make_block(vm, &host, index - VM_DEVICE_FIRST_BLOCK, at, e);
+		break;
+	}
+	if (r < 0)
+		return r;
+	return virtio_mmio_register(*at, &vm->mmio, slot->base, LAYOUT_VIRTIO_MMIO_STRIDE, e);
+}
+
+static int make_devices(struct vm *vm, vm_incoming_fn incoming, void *context, struct err *e)
+{
+	struct mux_config mux = {
+		.guest_cid = GUEST_CID,
+		.host_port_first = vm->config->host_port_first,
+		.host_port_count = vm->config->host_port_count,
+		.incoming = incoming,
+		.ctx = context,
+	};
+	unsigned n_blocks = 0;
+	int r = mux_new(&mux, &vm->mux, e);
+
+	for (unsigned i = 0; r >= 0 && i < vm->n_slots; i++) {
+		const struct virtio_mmio_slot *slot = &vm->slots[i];
+
+		r = make_device(vm, slot, device_index(slot, n_blocks), e);
+		n_blocks += slot->kind == VIRTIO_SLOT_BLOCK;
+	}
+	vm->n_devices = vm->n_slots;
+	return r;
+}
+
+/* Lets the kernel wake a device's thread for a notification without leaving for the VMM. */
+static int wire_notifications(struct vm *vm, struct err *e)
+{
+	unsigned n_blocks = 0;
+
+	for (unsigned i = 0; i < vm->n_slots; i++) {
+		const struct virtio_mmio_slot *slot = &vm->slots[i];
+		struct virtio_dev *d = vm->devices[device_index(slot, n_blocks)];
+
+		n_blocks += slot->kind == VIRTIO_SLOT_BLOCK;
+		for (unsigned q = 0; q < d->ops->n_queues; q++) {
+			int r = hv_notify_fd(vm->hv, slot->base + VIRTIO_MMIO_QUEUE_NOTIFY, 4, true,
+				q, virtio_notify_fd(d, q), e);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static void vcpu_ended(void *context, enum vcpu_end end, const struct err *why)
+{
+	static const enum ctl_end_reason reasons[] = {
+		[VCPU_END_RESET] = CTL_END_RESET,
+		[VCPU_END_POWER_OFF] = CTL_END_POWEROFF,
+		[VCPU_END_FAILED] = CTL_END_ERROR,
+	};
+
+	vm_finish(context, reasons[end], why);
+}
+
+static void kick_vcpu(void *context, unsigned index)
+{
+	struct vm *vm = context;
+
+	hv_vcpu_kick(vm->vcpus[index].hv);
+}
+
+static int make_vcpus(struct vm *vm, const struct arch_boot_state *boot, struct err *e)
+{
+	unsigned n = vm->config->vcpus;
+
+	coord_init(&vm->coord, n, kick_vcpu, vm);
+	vm->n_vcpus = n;
+	for (unsigned i = 0; i < n; i++) {
+		struct vcpu *v = &vm->vcpus[i];
+		int r;
+
+		*v = (struct vcpu){.index = i,
+			.coord = &vm->coord,
+			.mmio = &vm->mmio,
+			.pio = &vm->pio,
+			.ended = vcpu_ended,
+			.context = vm};
+		r = hv_vcpu_new(vm->hv, i, n, &v->hv, e);
+		if (r < 0)
+			return r;
+		r = hv_vcpu_set_boot(v->hv, boot, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void init_empty(struct vm *vm, struct vm_config *config, struct loop *main_loop)
+{
+	*vm = (struct vm){.config = config, .main_loop = main_loop};
+	pthread_mutex_init(&vm->end.lock, NULL);
+	vm->io_loop.poll_fd = vm->io_loop.waker.fd = -1;
+	vm->console.ring.fd = -1;
+	bus_init(&vm->mmio);
+	bus_init(&vm->pio);
+	ioapic_init(&vm->ioapic, deliver_msi, vm);
+	serial_init(&vm->serial, &(struct irq){0}, console_write, &vm->console);
+}
+
+static int make_plan(struct vm *vm, struct err *e)
+{
+	unsigned n_blocks = vm->config->n_layers + vm->config->n_volumes;
+	int r = virtio_mmio_plan(n_blocks, vm->slots, ARRAY_LEN(vm->slots));
+
+	if (r < 0)
+		return err_set(
+			e, r, "%u block devices are more than the machine has slots for", n_blocks);
+	vm->n_slots = (unsigned)r;
+	return 0;
+}
+
+/* Writes down how long the step took and starts the next. */
+static void lap(struct vm *vm, enum ctl_timing step, uint64_t *since_ns)
+{
+	uint64_t now = clock_now_ns();
+
+	vm->timing_us[step] = (now - *since_ns) / 1000;
+	*since_ns = now;
+}
+
+int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
+	vm_incoming_fn incoming, void *incoming_context, struct err *e)
+{
+	uint64_t t = clock_now_ns();
+	struct arch_boot_state boot;
+	int r;
+
+	init_empty(vm, config, main_loop);
+	r = make_plan(vm, e);
+	if (r < 0)
+		return r;
+	r = make_memory(vm, e);
+	if (r < 0)
+		return r;
+	lap(vm, CTL_T_MEMORY, &t);
+	r = make_hypervisor(vm, e);
+	if (r < 0)
+		return r;
+	lap(vm, CTL_T_HYPERVISOR, &t);
+	r = load_kernel(vm, &boot, e);
+	if (r < 0)
+		return r;
+	lap(vm, CTL_T_KERNEL, &t);
+	r = make_platform(vm, e);
+	if (r < 0)
+		return r;
+	r = loop_init(&vm->io_loop, e);
+	if (r < 0)
+		return r;
+	r = make_devices(vm, incoming, incoming_context, e);
+	if (r < 0)
+		return r;
+	bus_freeze(&vm->mmio);
+	bus_freeze(&vm->pio);
+	lap(vm, CTL_T_DEVICES, &t);
+	r = make_vcpus(vm, &boot, e);
+	if (r < 0)
+		return r;
+	r = wire_notifications(vm, e);
+	lap(vm, CTL_T_VCPUS, &t);
+	return r;
+}
