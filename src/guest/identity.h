@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who the guest is: its name and its loopback, and the settings that a container expects. */
+#pragma once
+
+#include "base/err.h"
+
+int identity_set_hostname(const char *name, struct err *e) MUST_CHECK;
+
+/* Writes /etc/hostname and /etc/hosts, as container engines do. */
+int identity_write_files(const char *hostname, struct err *e) MUST_CHECK;
+
+int identity_loopback_up(struct err *e) MUST_CHECK;
+
+/* Kernel settings and limits that container engines give; a kernel without them is fine. */
+void identity_tune(void);

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The guest's first process, the only program of the initramfs: makes the machine what the image
+ * expects, then serves the host as its agent until it is told to end. A step that fails says why on
+ * the console and powers off, so that the host sees the reason and an end instead of a silence.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "guest/agent.h"
+#include "guest/bootfile.h"
+#include "guest/console.h"
+#include "guest/disks.h"
+#include "guest/identity.h"
+#include "guest/modules.h"
+#include "guest/mounts.h"
+#include "guest/power.h"
+#include "guest/root.h"
+#include "guest/vsock.h"
+#include "proto/agent.h"
+
+enum { DISK_TIMEOUT_MS = 5000 };
+
+static void signal_all(int signal, void *context)
+{
+	(void)context;
+	kill(-1, signal); /* spares the first process itself */
+}
+
+static void end(bool is_reset, void *context)
+{
+	(void)context;
+	power_off(is_reset);
+}
+
+/* From the initramfs to a root that looks like a container's. */
+static int make_root(const struct bootcfg *cfg, struct err *e)
+{
+	struct disks layers;
+	int r = disks_find_layers(&layers, cfg->n_layers, DISK_TIMEOUT_MS, e);
+
+	if (r < 0)
+		return r;
+	r = root_mount(&layers, cfg->tmpfs_bytes, e);
+	if (r < 0)
+		return r;
+	r = root_enter(e);
+	return r < 0 ? r : mounts_container(e);
+}
+
+/* What a guest can do without: said on the console if it fails. */
+static void settle_in(const struct bootcfg *cfg)
+{
+	struct err e = {0};
+
+	identity_tune();
+	if (identity_set_hostname(cfg->hostname, &e) < 0)
+		console_warn(&e);
+	if (identity_write_files(cfg->hostname, &e) < 0)
+		console_warn(&e);
+	if (identity_loopback_up(&e) < 0)
+		console_warn(&e);
+}
+
+static int boot(struct err *e)
+{
+	struct bootcfg cfg;
+	int r = mounts_early(e);
+
+	if (r < 0)
+		return r;
+	console_open();
+	r = modules_load(e);
+	if (r < 0)
+		return r;
+	r = bootfile_read(BOOTCFG_PATH, &cfg, e);
+	if (r < 0)
+		return r;
+	r = make_root(&cfg, e);
+	if (r < 0)
+		return r;
+	settle_in(&cfg);
+	return 0;
+}
+
+static int serve(struct err *e)
+{
+	static const struct agent_ops ops = {.signal_all = signal_all, .power_off = end};
+	struct agent_config config = {.ops = &ops};
+	struct agent *agent;
+	int r;
+
+	config.listen_fd = vsock_listen(AGENT_PORT, e);
+	if (config.listen_fd < 0)
+		return config.listen_fd;
+	config.event_fd = vsock_connect_host(AGENT_EVENT_PORT, e);
+	if (config.event_fd < 0)
+		return config.event_fd;
+	r = agent_new(&config, &agent, e);
+	return r < 0 ? r : agent_run(agent, e);
+}
+
+int main(void)
+{
+	struct err e = {0};
+
+	if (getpid() != 1) {
+		console_say("is the first process of a guest and does nothing else");
+		return 1;
+	}
+	if (boot(&e) < 0 || serve(&e) < 0)
+		power_fatal(&e);
+	/* Only a kernel that cannot power off comes here. */
+	err_set(&e, -EIO, "the machine did not power off");
+	power_fatal(&e);
+}
