@@ -1,0 +1,32 @@
+# What every end-to-end test needs. Run by tools/test inside the emulated host, or on a host whose KVM runs Linux.
+#   SM        the command            IMAGES   directory with the OCI layouts busybox, debian, nasty
+bats_require_minimum_version 1.5.0
+export SUPERMACHINE_EMULATE=never
+
+# sm ARG...: supermachine with a time limit; stdout in $output, stderr in $stderr, exit status in $status
+sm() {
+	run --separate-stderr timeout -k 5 "${LIMIT:-60}" "$SM" "$@"
+}
+
+busybox() { # busybox [OPTION...] -- CMD...: in the busybox image
+	local options=()
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
+	sm run "${options[@]}" "oci:$IMAGES/busybox" "$@"
+}
+
+no_vmm_left() { # nothing of ours runs any more
+	local i
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		pgrep -x supermachine-vm > /dev/null || return 0
+		sleep 0.1
+	done
+	ps axo pid,args | grep supermachine-vmm >&2
+	return 1
+}
+
+show() { # printed by bats when the test fails
+	echo "status: $status"
+	echo "stdout: $output"
+	echo "stderr: $stderr"
+}
