@@ -18,8 +18,8 @@ struct console_ring {
 };
 
 /* Starts an empty log (and says so in the file). Returns 0 or -errno. */
-int console_ring_init(struct console_ring *c, int fd, uint64_t ring_at, uint64_t ring_bytes)
-	MUST_CHECK;
+int console_ring_init(
+	struct console_ring *c, int fd, uint64_t ring_at, uint64_t ring_bytes) MUST_CHECK;
 
 /* Appends; overwrites the oldest bytes. A console must not stop the machine, so a failure is only
  * remembered in `error`. */

@@ -22,7 +22,8 @@ struct disk_ops {
 	int (*write)(struct disk *d, const struct iovec *iov, unsigned n, uint64_t offset);
 	/* What was written is on stable storage when this returns. */
 	int (*flush)(struct disk *d);
-	/* The content of the range does not matter any more. -EOPNOTSUPP where it cannot be done. */
+	/* The content of the range does not matter any more. -EOPNOTSUPP where it cannot be done.
+	 */
 	int (*discard)(struct disk *d, uint64_t offset, uint64_t bytes);
 	/* The range reads as zeroes afterwards; storage may be given up only if may_unmap. */
 	int (*write_zeroes)(struct disk *d, uint64_t offset, uint64_t bytes, bool may_unmap);

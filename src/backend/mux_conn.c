@@ -127,6 +127,13 @@ static void update_interest(struct conn *c)
 		c->interest = want;
 }
 
+/* What follows from the fields for the loop and for the guest's turn. */
+static void refresh(struct conn *c)
+{
+	update_interest(c);
+	update_ready(c);
+}
+
 void conn_settle(struct conn *c)
 {
 	if (c->state == CONN_ENDED && !c->tell) {
@@ -136,8 +143,7 @@ void conn_settle(struct conn *c)
 			return;
 		}
 	}
-	update_interest(c);
-	update_ready(c);
+	refresh(c);
 }
 
 void conn_end(struct conn *c, bool tell_guest)
@@ -170,7 +176,7 @@ void conn_host_shut(struct conn *c, unsigned shut)
 		c->state = CONN_CLOSING;
 		close_socket(c);
 	}
-	conn_settle(c);
+	refresh(c);
 }
 
 /* The end of what the guest sends follows the last of its bytes. */

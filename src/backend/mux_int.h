@@ -89,10 +89,10 @@ struct conn {
 	enum conn_state state;
 	uint32_t host_port, guest_port;
 	unsigned tell;
-	unsigned host_shut;  /* VSOCK_SHUT_*: what the host's program does no more */
-	unsigned guest_shut; /* the same of the guest's */
-	bool is_readable;    /* the socket may have bytes, or its end, to read */
-	bool is_hung;	     /* both directions of the socket are over; bytes may be left in it */
+	unsigned host_shut;   /* VSOCK_SHUT_*: what the host's program does no more */
+	unsigned guest_shut;  /* the same of the guest's */
+	bool is_readable;     /* the socket may have bytes, or its end, to read */
+	bool is_hung;	      /* both directions of the socket are over; bytes may be left in it */
 	uint64_t deadline_ns; /* 0: none */
 
 	/* Host to guest: virtio 1.2 §5.10.6.3. */
@@ -101,8 +101,8 @@ struct conn {
 
 	/* Guest to host. */
 	uint32_t buf_alloc, rx_cnt, fwd_cnt;
-	uint32_t fwd_told;  /* fwd_cnt as the guest knows it */
-	uint8_t *spill;	    /* ring of buf_alloc bytes that the socket did not take; NULL if empty */
+	uint32_t fwd_told; /* fwd_cnt as the guest knows it */
+	uint8_t *spill;	   /* ring of buf_alloc bytes that the socket did not take; NULL if empty */
 	uint32_t spill_at, spill_n;
 };
 
@@ -136,8 +136,8 @@ struct mux {
 
 	pthread_mutex_t lock;
 	pthread_cond_t reset_done;
-	struct request *first, **last; /* lock */
-	bool want_reset;	       /* lock; comes before the requests */
+	struct request *first, **last;	    /* lock */
+	bool want_reset;		    /* lock; comes before the requests */
 	uint64_t resets_asked, resets_made; /* lock */
 	bool is_running;		    /* lock */
 	pthread_t thread;
@@ -175,7 +175,8 @@ struct conn *conn_find(struct mux *m, uint32_t host_port, uint32_t guest_port);
  * afterwards. */
 void conn_end(struct conn *c, bool tell_guest);
 
-/* The host's program has finished with a direction (VSOCK_SHUT_*). */
+/* The host's program has finished with a direction (VSOCK_SHUT_*). Never frees c: what is left of
+ * it still has to be told. */
 void conn_host_shut(struct conn *c, unsigned shut);
 
 /* The guest has finished with a direction, not both. */

@@ -42,8 +42,7 @@ static bool tell_shutdown(struct conn *c, struct mux_header *h)
 
 /* Bytes of the host's program as a packet, if there are any. A socket that fails ends the
  * connection, which then has an RST to tell. */
-static bool tell_bytes(
-	struct conn *c, struct mux_header *h, const struct iovec *room, unsigned n)
+static bool tell_bytes(struct conn *c, struct mux_header *h, const struct iovec *room, unsigned n)
 {
 	ssize_t got = conn_read(c, room, n);
 
@@ -94,8 +93,8 @@ void mux_refuse(struct mux *m, const struct mux_header *header)
 	/* virtio 1.2 §5.10.6.6: an RST is never answered. */
 	if (header->op == VSOCK_OP_RST || m->n_refusals == REFUSALS_MAX)
 		return;
-	m->refusals[at] = (struct refusal){
-		header->dst_cid, header->dst_port, header->src_port, header->type};
+	m->refusals[at] =
+		(struct refusal){header->dst_cid, header->dst_port, header->src_port, header->type};
 	m->n_refusals++;
 }
 

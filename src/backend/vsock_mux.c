@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The muxer as a whole: its life, its thread, and what other threads ask of it. */
-#include "backend/mux_int.h"
+#include "backend/vsock_mux.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "backend/mux_int.h"
 #include "base/clock.h"
 
 enum {
@@ -34,8 +35,7 @@ static int set_up_loop(struct mux *m, struct err *e)
 
 	if (r < 0)
 		return r;
-	m->wake = (struct loop_watch){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = woken};
+	m->wake = (struct loop_watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = woken};
 	if (m->wake.fd < 0) {
 		r = err_sys(e, "create its waker");
 		loop_fini(&m->loop);

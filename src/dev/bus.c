@@ -11,11 +11,12 @@ void bus_init(struct bus *b)
 	b->is_frozen = false;
 }
 
-static int refuse_overlap(
-	const struct bus_range *there, uint64_t base, uint64_t last, const char *name, struct err *e)
+static int refuse_overlap(const struct bus_range *there, uint64_t base, uint64_t last,
+	const char *name, struct err *e)
 {
 	err_set(e, -EEXIST,
-		"its addresses 0x%" PRIx64 "-0x%" PRIx64 " overlap 0x%" PRIx64 "-0x%" PRIx64 " of %s",
+		"its addresses 0x%" PRIx64 "-0x%" PRIx64 " overlap 0x%" PRIx64 "-0x%" PRIx64
+		" of %s",
 		base, last, there->base, there->last, there->name);
 	err_object(e, "%s", name);
 	err_remedy(e, "give the two devices addresses of their own");

@@ -57,8 +57,7 @@ static const struct bus_ops control_ops = {read_nothing, write_control};
 static const struct bus_ops status_ops = {read_nothing, write_status};
 static const struct bus_ops reset_ops = {read_nothing, write_reset};
 
-int power_register(
-	struct power *p, struct bus *pio, const struct power_ports *ports, struct err *e)
+int power_register(struct power *p, struct bus *pio, const struct power_ports *ports, struct err *e)
 {
 	int r;
 

@@ -11,8 +11,8 @@
 struct bus;
 
 enum {
-	POWER_SLEEP_TYPE_OFF = 5,   /* SLP_TYP that \_S5 in the ACPI tables must name */
-	POWER_RESET_VALUE = 0x5a,   /* RESET_VALUE that the FADT must name */
+	POWER_SLEEP_TYPE_OFF = 5, /* SLP_TYP that \_S5 in the ACPI tables must name */
+	POWER_RESET_VALUE = 0x5a, /* RESET_VALUE that the FADT must name */
 };
 
 enum power_event { POWER_OFF, POWER_RESET };

@@ -8,8 +8,8 @@
 #include "virtio/virtio.h"
 
 /* An empty balloon. Gives *ret_dev, ended by virtio_free. Returns 0 or negative with e set. */
-int balloon_new(const struct virtio_host *host, struct virtio_dev **ret_dev, struct err *e)
-	MUST_CHECK;
+int balloon_new(
+	const struct virtio_host *host, struct virtio_dev **ret_dev, struct err *e) MUST_CHECK;
 
 /* Asks the guest to give up `bytes` in all (rounded down to pages, cut off at the size of RAM);
  * it complies in its own time. d must be a balloon. Any thread. */

@@ -159,7 +159,8 @@ static int clear_ranges(struct blk *b, uint32_t type, const struct data *data)
 		return S_IOERR;
 	if (!n || n > RANGES_MAX || data->bytes % sizeof(ranges[0]))
 		return S_IOERR;
-	iov_gather(ranges, data->iov, data->n, 0, data->bytes);
+	if (iov_gather(ranges, data->iov, data->n, 0, data->bytes) < data->bytes)
+		return S_IOERR;
 	status = check_ranges(b, type, ranges, n);
 	for (unsigned i = 0; i < n && status == S_OK; i++) {
 		uint64_t offset = ranges[i].sector * DISK_SECTOR_BYTES;
@@ -194,8 +195,8 @@ static void take_data(const struct vq_chain *chain, uint32_t type, struct data *
 		ret->n = iov_slice(ret->iov, vq_in(chain), chain->n_in, 0, ret->bytes);
 	} else {
 		ret->bytes = chain->out_bytes - sizeof(struct blk_header);
-		ret->n = iov_slice(ret->iov, chain->iov, chain->n_out, sizeof(struct blk_header),
-			ret->bytes);
+		ret->n = iov_slice(
+			ret->iov, chain->iov, chain->n_out, sizeof(struct blk_header), ret->bytes);
 	}
 }
 

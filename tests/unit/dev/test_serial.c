@@ -191,8 +191,7 @@ static void input_is_bounded(void **state)
 	assert_int_equal(serial_input(&f->serial, typed, 10), 10);
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(in(f, DATA), i);
-	assert_int_equal(
-		serial_input(&f->serial, typed, sizeof(typed)), SERIAL_INPUT_ROOM);
+	assert_int_equal(serial_input(&f->serial, typed, sizeof(typed)), SERIAL_INPUT_ROOM);
 	assert_int_equal(serial_input(&f->serial, "x", 1), 0);
 	for (int i = 0; i < SERIAL_INPUT_ROOM; i++)
 		assert_int_equal(in(f, DATA), i);
