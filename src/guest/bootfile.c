@@ -17,7 +17,8 @@ int bootfile_read(const char *path, struct bootcfg *ret, struct err *e)
 	if (r < 0) {
 		err_set(e, r, "the boot configuration cannot be read: %s", strerror(-r));
 		err_object(e, "%s", path);
-		return err_remedy(e, "the initramfs must be followed by the archive that carries it");
+		return err_remedy(
+			e, "the initramfs must be followed by the archive that carries it");
 	}
 	r = b.bytes ? bootcfg_decode((const char *)b.data, b.bytes, &c) : -EINVAL;
 	if (r < 0) {

@@ -15,8 +15,8 @@
  *	 |              +----SYNC-------------------------------------+
  *	 +---------- anything wrong: AGENT_FAILED --------------------+
  *
- * In CLOSING what is kept is sent, then the stream is ended and the host's end awaited. EVENT is the
- * connection that the agent made: the host only greets on it.
+ * In CLOSING what is kept is sent, then the stream is ended and the host's end awaited. EVENT is
+ * the connection that the agent made: the host only greets on it.
  */
 enum conn_state { CONN_NEW, CONN_IDLE, CONN_EXEC, CONN_SHUTDOWN, CONN_CLOSING, CONN_EVENT };
 
@@ -39,8 +39,8 @@ struct conn {
 	struct conn_host *host;
 	struct wire wire;
 	enum conn_state state;
-	unsigned events; /* watched for */
-	bool is_ended;	 /* our half of the stream */
+	unsigned events;   /* watched for */
+	bool is_ended;	   /* our half of the stream */
 	struct exec *exec; /* in state EXEC */
 };
 

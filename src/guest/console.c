@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -30,6 +31,22 @@ void console_open(void)
 		close(fd);
 }
 
+/* By way of the kernel's log, which reaches the console even where the driver's interrupts do not;
+ * that is when most must be said. Returns false when there is no log. */
+static bool log_line(const char *line, size_t bytes)
+{
+	static const char level[] = "<2>"; /* KERN_CRIT: printed by a quiet kernel, too */
+	char record[LINE_MAX_BYTES + sizeof(level)];
+	autoclose int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return false;
+	memcpy(record, level, sizeof(level) - 1);
+	memcpy(record + sizeof(level) - 1, line, bytes);
+	/* One write is one record (Documentation/ABI/testing/dev-kmsg). */
+	return write(fd, record, sizeof(level) - 1 + bytes) > 0;
+}
+
 void console_say(const char *fmt, ...)
 {
 	char line[LINE_MAX_BYTES];
@@ -43,7 +60,8 @@ void console_say(const char *fmt, ...)
 	n = m < 0 ? n : MIN(n + m, (int)sizeof(line) - 2);
 	line[n] = '\n';
 	/* Nobody is left to be told when the console itself fails. */
-	(void)!fd_write_full(2, line, (size_t)n + 1);
+	if (!log_line(line, (size_t)n + 1))
+		(void)!fd_write_full(2, line, (size_t)n + 1);
 }
 
 void console_warn(const struct err *e)

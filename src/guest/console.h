@@ -4,8 +4,8 @@
 
 #include "base/err.h"
 
-/* Makes sure that descriptors 0, 1 and 2 exist: the console if there is one, else /dev/null, so that
- * no pipe or socket is ever mistaken for standard output. */
+/* Makes sure that descriptors 0, 1 and 2 exist: the console if there is one, else /dev/null, so
+ * that no pipe or socket is ever mistaken for standard output. */
 void console_open(void);
 
 /* Prints "init: …" and a line end. */

@@ -24,7 +24,7 @@ struct exec_host {
 struct exec_pipe {
 	struct loop_watch watch; /* fd -1: closed */
 	struct exec *exec;
-	uint16_t type;	/* AGENT_STDOUT … of the frames that carry it */
+	uint16_t type; /* AGENT_STDOUT … of the frames that carry it */
 	bool is_watched;
 	size_t left; /* after the process ended: what it left in the pipe */
 };
@@ -37,7 +37,7 @@ struct exec {
 	pid_t pid; /* also its session and process group */
 	bool has_ended;
 	bool is_done; /* AGENT_EXIT is on the wire */
-	int failure; /* -errno of the wire, met while a pipe was read */
+	int failure;  /* -errno of the wire, met while a pipe was read */
 	bool has_input, is_input_over;
 	struct exec_pipe in, out, err;
 	struct buf input;   /* what the process's pipe did not take */

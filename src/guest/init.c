@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "guest/agent.h"
@@ -106,7 +107,7 @@ int main(void)
 	struct err e = {0};
 
 	if (getpid() != 1) {
-		console_say("is the first process of a guest and does nothing else");
+		fprintf(stderr, "init: is the first process of a guest and does nothing else\n");
 		return 1;
 	}
 	if (boot(&e) < 0 || serve(&e) < 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which interpreter an executable file asks for: the "#!" line of a script, the dynamic loader of an
- * ELF program. Only for the sentence that says why execve failed; the file is a stranger's. */
+/* Which interpreter an executable file asks for: the "#!" line of a script, the dynamic loader of
+ * an ELF program. Only for the sentence that says why execve failed; the file is a stranger's. */
 #pragma once
 
 #include "base/cc.h"

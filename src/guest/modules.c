@@ -43,7 +43,8 @@ int modules_load(struct err *e)
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0 || !buf_cstr(&b)) {
-		err_set(e, r < 0 ? r : -ENOMEM, "cannot be read: %s", strerror(r < 0 ? -r : ENOMEM));
+		err_set(e, r < 0 ? r : -ENOMEM, "cannot be read: %s",
+			strerror(r < 0 ? -r : ENOMEM));
 		return err_object(e, FOLDER "order");
 	}
 	rest = (char *)b.data;
@@ -52,7 +53,8 @@ int modules_load(struct err *e)
 			continue;
 		r = load(name);
 		if (r < 0)
-			console_say("module %s: the kernel does not load it: %s", name, strerror(-r));
+			console_say(
+				"module %s: the kernel does not load it: %s", name, strerror(-r));
 	}
 	return 0;
 }

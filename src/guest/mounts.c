@@ -38,7 +38,8 @@ static int mount_one(const struct mount_point *m, struct err *e)
 	int r = file_make_dirs(m->where, 0755);
 
 	if (r < 0 && !m->is_optional) {
-		err_set(e, r, "cannot be made a directory to mount %s on: %s", m->type, strerror(-r));
+		err_set(e, r, "cannot be made a directory to mount %s on: %s", m->type,
+			strerror(-r));
 		return err_object(e, "%s", m->where);
 	}
 	if (r < 0 || !mount(m->type, m->where, m->type, m->flags, m->data))

@@ -69,12 +69,19 @@ static void unmount_disks(void)
 	}
 }
 
+/* A kernel that was told of the machine by neither ACPI nor a device tree does not know how to
+ * power it off; it would halt, which nobody sees. A restart ends the machine, too. */
+static bool can_power_off(void)
+{
+	return !access("/sys/firmware/acpi", F_OK) || !access("/sys/firmware/devicetree", F_OK);
+}
+
 void power_off(bool is_reset)
 {
 	sync();
 	unmount_disks();
 	console_drain();
-	reboot(is_reset ? RB_AUTOBOOT : RB_POWER_OFF);
+	reboot(is_reset || !can_power_off() ? RB_AUTOBOOT : RB_POWER_OFF);
 	console_say("fatal: the kernel refuses to %s: %s", is_reset ? "restart" : "power off",
 		strerror(errno));
 }

@@ -13,7 +13,7 @@ enum { KNOWN_FLAGS = AGENT_EXEC_STDIN | AGENT_EXEC_STDOUT | AGENT_EXEC_STDERR };
 struct counts {
 	size_t args;
 	size_t envs;
-	size_t bytes; /* of all strings, terminators included */
+	size_t bytes;  /* of all strings, terminators included */
 	unsigned seen; /* bits of the tags that may come once */
 };
 
@@ -122,7 +122,8 @@ int request_decode(const void *payload, size_t bytes, struct request *ret, struc
 	pointers = c.args + 1 + c.envs + 2;
 	q.memory = malloc(pointers * sizeof(char *) + c.bytes);
 	if (!q.memory)
-		return err_set(e, -ENOMEM, "the guest has no memory for a request of %zu bytes", bytes);
+		return err_set(
+			e, -ENOMEM, "the guest has no memory for a request of %zu bytes", bytes);
 	q.argv = q.memory;
 	q.envp = q.argv + c.args + 1;
 	fill(&q, at, end, (char *)(q.argv + pointers));

@@ -5,8 +5,8 @@
 #include "base/err.h"
 
 struct request {
-	char **argv;	  /* at least one, NULL-terminated */
-	char **envp;	  /* NULL-terminated; room for one more */
+	char **argv; /* at least one, NULL-terminated */
+	char **envp; /* NULL-terminated; room for one more */
 	size_t n_env;
 	const char *cwd;  /* absolute; "/" when none is given */
 	const char *user; /* "" when none is given */

@@ -48,8 +48,9 @@ static int mount_layer(unsigned i, const char *node, struct err *e)
 	err_set(e, -codes[0], "cannot be mounted as layer %u: %s: %s, %s: %s", i, types[0],
 		strerror(codes[0]), types[1], strerror(codes[1]));
 	err_object(e, "%s", node);
-	return err_remedy(e, "\"No such device\" means that the guest kernel lacks that file "
-			     "system; otherwise the layer is damaged: remove it from the store");
+	if (codes[0] == ENODEV && codes[1] == ENODEV)
+		return err_remedy(e, "the guest kernel needs squashfs");
+	return err_remedy(e, "the layer's image is damaged: remove it from the store");
 }
 
 static int mount_writable(uint64_t bytes, struct err *e)
@@ -60,7 +61,8 @@ static int mount_writable(uint64_t bytes, struct err *e)
 	if (r < 0)
 		return r;
 	if (bytes)
-		snprintf(options, sizeof(options), "mode=0755,size=%llu", (unsigned long long)bytes);
+		snprintf(
+			options, sizeof(options), "mode=0755,size=%llu", (unsigned long long)bytes);
 	else
 		snprintf(options, sizeof(options), "mode=0755,size=50%%");
 	if (mount("tmpfs", WRITABLE, "tmpfs", 0, options) < 0) {

@@ -179,7 +179,8 @@ static int explain_exec(const struct spawn *s, struct err *e)
 	const char *name = s->argv[0];
 
 	if (!s->found[0] && s->code == -ENOENT && !strchr(name, '/'))
-		return err_set(e, s->code, "\"%.64s\": no such command in PATH=%.150s", name, s->path);
+		return err_set(
+			e, s->code, "\"%.64s\": no such command in PATH=%.150s", name, s->path);
 	if (!s->found[0])
 		return err_set(e, s->code, "\"%.150s\": %s", name, strerror(-s->code));
 	if (S_ISDIR(s->found_mode))
@@ -204,8 +205,8 @@ static int explain(const struct spawn *s, struct err *e)
 		return err_set(e, s->code, "the agent cannot become user %u, group %u: %s",
 			s->user->uid, s->user->gid, strerror(-s->code));
 	case AGENT_STAGE_CWD:
-		return err_set(e, s->code, "working directory \"%.150s\": %s", s->cwd,
-			strerror(-s->code));
+		return err_set(
+			e, s->code, "working directory \"%.150s\": %s", s->cwd, strerror(-s->code));
 	case AGENT_STAGE_EXEC:
 		return explain_exec(s, e);
 	default:

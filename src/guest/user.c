@@ -117,7 +117,8 @@ static int take_groups(struct user *u, const char *text, struct part name, struc
 			part_to_id(fields[2], &gid) < 0 || !lists(fields[3], name))
 			continue;
 		if (u->n_groups == USER_GROUPS_MAX)
-			return err_set(e, -E2BIG, "user is in more than %d groups", USER_GROUPS_MAX);
+			return err_set(
+				e, -E2BIG, "user is in more than %d groups", USER_GROUPS_MAX);
 		u->groups[u->n_groups++] = gid;
 	}
 	return 0;
@@ -143,8 +144,8 @@ static int set_group(struct user *u, const char *name, const char *text, struct 
 	return 0;
 }
 
-static int set_user(struct user *u, const char *name, const char *passwd, struct part *ret_name,
-	struct err *e)
+static int set_user(
+	struct user *u, const char *name, const char *passwd, struct part *ret_name, struct err *e)
 {
 	struct part fields[PASSWD_FIELDS];
 	uint32_t id;
@@ -153,11 +154,10 @@ static int set_user(struct user *u, const char *name, const char *passwd, struct
 	if (r == -ERANGE)
 		return err_set(e, -EINVAL, "user \"%.64s\" is no user number", name);
 	*ret_name = (struct part){name, strlen(name)};
-	if (!find_entry(
-		    passwd, name, r < 0 ? NULL : &id, fields, PASSWD_FIELDS, PASSWD_FIELDS)) {
+	if (!find_entry(passwd, name, r < 0 ? NULL : &id, fields, PASSWD_FIELDS, PASSWD_FIELDS)) {
 		if (r < 0)
-			return err_set(
-				e, -ENOENT, "user \"%.64s\" is not in the image's /etc/passwd", name);
+			return err_set(e, -ENOENT,
+				"user \"%.64s\" is not in the image's /etc/passwd", name);
 		u->uid = id;
 		return 0;
 	}
@@ -171,8 +171,8 @@ static int set_user(struct user *u, const char *name, const char *passwd, struct
 	return 0;
 }
 
-int user_parse(const char *spec, const char *passwd, const char *group, struct user *ret,
-	struct err *e)
+int user_parse(
+	const char *spec, const char *passwd, const char *group, struct user *ret, struct err *e)
 {
 	struct part rest = {spec, strlen(spec)}, name, group_name;
 	char user_text[NAME_BYTES_MAX + 1] = "0", group_text[NAME_BYTES_MAX + 1] = "";

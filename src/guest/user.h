@@ -21,9 +21,9 @@ struct user {
 };
 
 /* Resolves `spec` ("" is root) against the texts of the two files. A number needs no entry: its
- * group is then 0. Without ":group" the user is in every group that lists its name; with it, in that
- * one alone. Returns 0, -ENOENT (no such name), -EINVAL (malformed, out of range), -E2BIG (in more
- * than USER_GROUPS_MAX groups). */
+ * group is then 0. Without ":group" the user is in every group that lists its name; with it, in
+ * that one alone. Returns 0, -ENOENT (no such name), -EINVAL (malformed, out of range), -E2BIG (in
+ * more than USER_GROUPS_MAX groups). */
 int user_parse(const char *spec, const char *passwd, const char *group, struct user *ret,
 	struct err *e) MUST_CHECK;
 

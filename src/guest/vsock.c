@@ -18,8 +18,9 @@ static int open_socket(struct err *e)
 		return fd;
 	err_sys(e, "the guest cannot open a socket to the host");
 	err_object(e, "vsock");
-	return err_remedy(e, "the guest kernel needs vsock and virtio-vsock, built in or as modules "
-			     "in the initramfs");
+	return err_remedy(e,
+		"the guest kernel needs vsock and virtio-vsock, built in or as modules "
+		"in the initramfs");
 }
 
 int vsock_listen(unsigned port, struct err *e)

@@ -16,7 +16,8 @@ struct wire {
 };
 
 /* Handles one frame; the payload lives until it returns. A negative return ends the reading. */
-typedef int (*wire_frame_fn)(void *context, const struct agent_frame *frame, const uint8_t *payload);
+typedef int (*wire_frame_fn)(
+	void *context, const struct agent_frame *frame, const uint8_t *payload);
 
 /* Takes fd. */
 void wire_init(struct wire *w, int fd);
@@ -38,5 +39,5 @@ bool wire_is_clear(const struct wire *w);
 /* Reads once, with the help of `room` bytes at scratch, and calls fn for each frame that is now
  * whole. Returns 1, 0 at the end of the stream, -EAGAIN, -EPROTO for an impossible head, another
  * -errno when the connection is broken, or what fn returned. */
-int wire_receive(struct wire *w, void *scratch, size_t room, wire_frame_fn fn,
-	void *context) MUST_CHECK;
+int wire_receive(
+	struct wire *w, void *scratch, size_t room, wire_frame_fn fn, void *context) MUST_CHECK;

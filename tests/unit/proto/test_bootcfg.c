@@ -54,7 +54,8 @@ static void values_come_back(void **state)
 
 static void unsayable_values_are_refused(void **state)
 {
-	static const char *const names[] = {"", "-a", ".a", "a b", "a\nb", "a_b", "a/b", "\xc3\xa4"};
+	static const char *const names[] = {
+		"", "-a", ".a", "a b", "a\nb", "a_b", "a/b", "\xc3\xa4"};
 	struct bootcfg c = {.n_layers = 33, .hostname = "a"};
 	char text[BOOTCFG_TEXT_MAX];
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Framing: what is encoded is decoded, what is impossible is refused, nothing is read past its end. */
+/* Framing: what is encoded is decoded, what is impossible is refused, nothing is read past its end.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
