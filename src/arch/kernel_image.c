@@ -38,14 +38,14 @@ static const struct {
 	char magic[8];
 	const char *name;
 } strangers[] = {
-	{0, 2, "\x1f\x8b", "a gzip file"},
-	{0, 4, "\x28\xb5\x2f\xfd", "a zstd file"},
-	{0, 6, "\xfd" "7zXZ", "an xz file"},
-	{0, 2, "BZ", "a bzip2 file"},
-	{0, 2, "PK", "a zip file"},
+	{0, 2, "\x1f\x8b", "a gzip file"}, {0, 4, "\x28\xb5\x2f\xfd", "a zstd file"},
+	{0, 6,
+		"\xfd"
+		"7zXZ",
+		"an xz file"},
+	{0, 2, "BZ", "a bzip2 file"}, {0, 2, "PK", "a zip file"},
 	{0, 6, "070701", "a cpio archive (an initramfs?)"},
-	{0, 7, "!<arch>", "an archive or a Debian package"},
-	{0, 2, "#!", "a script"},
+	{0, 7, "!<arch>", "an archive or a Debian package"}, {0, 2, "#!", "a script"},
 	{0, 4, "hsqs", "a squashfs image"},
 	{56, 4, "ARMd", "an arm64 kernel"}, /* arm64 booting.rst: magic at 56 */
 };
@@ -100,8 +100,8 @@ static bool is_kernel_segment(const Elf64_Phdr *ph)
 	return ph->p_vaddr >> 63 || ph->p_vaddr != ph->p_paddr;
 }
 
-static int add_segment(struct kernel_image *k, const Elf64_Phdr *ph, uint64_t file_bytes,
-	struct err *e)
+static int add_segment(
+	struct kernel_image *k, const Elf64_Phdr *ph, uint64_t file_bytes, struct err *e)
 {
 	uint64_t end;
 
@@ -136,8 +136,8 @@ static bool has_entry(const struct kernel_image *k)
 	return false;
 }
 
-static int parse_elf(const uint8_t *p, size_t n, uint64_t file_bytes, struct kernel_image *k,
-	struct err *e)
+static int parse_elf(
+	const uint8_t *p, size_t n, uint64_t file_bytes, struct kernel_image *k, struct err *e)
 {
 	Elf64_Ehdr h;
 	Elf64_Phdr ph;
@@ -177,8 +177,8 @@ static bool is_bzimage(const uint8_t *p, size_t n)
 	       memcmp(p + SETUP_MAGIC, "HdrS", 4) == 0;
 }
 
-static int parse_bzimage(const uint8_t *p, size_t n, uint64_t file_bytes, struct kernel_image *k,
-	struct err *e)
+static int parse_bzimage(
+	const uint8_t *p, size_t n, uint64_t file_bytes, struct kernel_image *k, struct err *e)
 {
 	uint64_t sects = p[SETUP_SECTS] ? p[SETUP_SECTS] : DEFAULT_SETUP_SECTS;
 	uint64_t at = (sects + 1) * SECTOR_BYTES;
@@ -202,8 +202,8 @@ static int parse_bzimage(const uint8_t *p, size_t n, uint64_t file_bytes, struct
 	k->n_segments = 1;
 	/* the header's length is told by the jump over it (boot.rst, "64-bit boot protocol") */
 	k->setup_bytes = (uint32_t)(SETUP_MAGIC + p[SETUP_JUMP_LENGTH] - KERNEL_SETUP_AT);
-	k->setup_bytes = (uint32_t)MIN(MIN(k->setup_bytes, (uint32_t)KERNEL_SETUP_MAX),
-		n - KERNEL_SETUP_AT);
+	k->setup_bytes =
+		(uint32_t)MIN(MIN(k->setup_bytes, (uint32_t)KERNEL_SETUP_MAX), n - KERNEL_SETUP_AT);
 	memcpy(k->setup, p + KERNEL_SETUP_AT, k->setup_bytes);
 	return 0;
 }

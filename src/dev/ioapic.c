@@ -77,11 +77,11 @@ static void deliver(struct ioapic *io, const struct message *m)
 		io->msi(io->msi_ctx, m->address, m->data);
 }
 
-void ioapic_init(struct ioapic *io, ioapic_msi *msi, void *msi_ctx)
+void ioapic_init(struct ioapic *io, unsigned n_pins, ioapic_msi *msi, void *msi_ctx)
 {
-	*io = (struct ioapic){.msi = msi, .msi_ctx = msi_ctx};
+	*io = (struct ioapic){.n_pins = n_pins, .msi = msi, .msi_ctx = msi_ctx};
 	pthread_mutex_init(&io->lock, NULL);
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	for (unsigned pin = 0; pin < io->n_pins; pin++)
 		io->redirection[pin] = RTE_MASKED;
 }
 
@@ -94,7 +94,7 @@ void ioapic_raise(struct ioapic *io, unsigned pin)
 {
 	struct message m = {.is_due = false};
 
-	if (pin >= IOAPIC_PINS)
+	if (pin >= io->n_pins)
 		return;
 	pthread_mutex_lock(&io->lock);
 	if (io->redirection[pin] & RTE_MASKED)
@@ -125,9 +125,9 @@ static uint32_t read_register(const struct ioapic *io)
 	case REG_ARBITRATION:
 		return (uint32_t)io->id << ID_SHIFT;
 	case REG_VERSION:
-		return VERSION | (IOAPIC_PINS - 1) << 16;
+		return VERSION | (io->n_pins - 1) << 16;
 	default:
-		if (at < REG_REDIRECTION || pin >= IOAPIC_PINS)
+		if (at < REG_REDIRECTION || pin >= io->n_pins)
 			return 0;
 		return (uint32_t)(io->redirection[pin] >> (at & 1 ? 32 : 0));
 	}
@@ -157,7 +157,7 @@ static struct message write_register(struct ioapic *io, uint32_t value)
 
 	if (at == REG_ID)
 		io->id = value >> ID_SHIFT & ID_MASK;
-	if (at >= REG_REDIRECTION && pin < IOAPIC_PINS)
+	if (at >= REG_REDIRECTION && pin < io->n_pins)
 		return write_entry(io, pin, at & 1, value);
 	return (struct message){.is_due = false};
 }

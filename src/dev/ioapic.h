@@ -16,7 +16,7 @@
 struct bus;
 
 enum {
-	IOAPIC_PINS = 64,
+	IOAPIC_PINS_MAX = 64,
 	IOAPIC_BYTES = 0x1000, /* of MMIO space */
 };
 
@@ -27,14 +27,16 @@ struct ioapic {
 	pthread_mutex_t lock;
 	ioapic_msi *msi;
 	void *msi_ctx;
+	unsigned n_pins;
 	uint8_t select; /* IOREGSEL */
 	uint8_t id;
 	uint64_t pending; /* bit n: an edge came on pin n while it was masked */
-	uint64_t redirection[IOAPIC_PINS];
+	uint64_t redirection[IOAPIC_PINS_MAX];
 };
 
-/* All pins masked. msi_ctx is borrowed. */
-void ioapic_init(struct ioapic *io, ioapic_msi *msi, void *msi_ctx);
+/* All of 1 … IOAPIC_PINS_MAX pins masked; as few as the machine needs, since an operating system
+ * touches each many times while it starts. msi_ctx is borrowed. */
+void ioapic_init(struct ioapic *io, unsigned n_pins, ioapic_msi *msi, void *msi_ctx);
 void ioapic_fini(struct ioapic *io);
 
 /* Puts it on the MMIO bus at `base` (0xfec00000 on a PC). As bus_add. */

@@ -5,9 +5,10 @@
  *
  * Order of building, which is also the fast one (memory slots before anything that KVM registers
  * on its I/O bus): hv_open, every hv_map, hv_irqchip_init, hv_vcpu_new for ids 0 … n-1,
- * hv_notify_fd. hv_open … hv_notify_fd are called from one thread before the vCPUs run;
- * hv_signal_msi and hv_vcpu_kick may be called from any thread; the rest of hv_vcpu_* belongs to
- * the vCPU's thread. Every failure is -errno with an err that names the call and the remedy.
+ * hv_notify_fd. They are called from one thread before the vCPUs run, but for hv_vcpu_new and all
+ * of hv_vcpu_*, which belong to the vCPU's thread (all vCPUs at once is fine); hv_signal_msi and
+ * hv_vcpu_kick may be called from any thread. Every failure is -errno with an err that names the
+ * call and the remedy.
  */
 #pragma once
 
@@ -35,8 +36,8 @@ void hv_close(struct hv *hv);
 
 /* Backs guest-physical [gpa, gpa + bytes) by host memory, which must outlive the VM. Slots are
  * numbered from 0. */
-int hv_map(struct hv *hv, unsigned slot, uint64_t gpa, void *host, uint64_t bytes, struct err *e)
-	MUST_CHECK;
+int hv_map(struct hv *hv, unsigned slot, uint64_t gpa, void *host, uint64_t bytes,
+	struct err *e) MUST_CHECK;
 
 /* Local APICs in the kernel, no IOAPIC, no PIC, no PIT: the IOAPIC is a device of ours that
  * delivers by hv_signal_msi. After every hv_map, before the first hv_vcpu_new. */
@@ -44,18 +45,18 @@ int hv_irqchip_init(struct hv *hv, struct err *e) MUST_CHECK;
 
 /* vCPU `id` of n_vcpus. 0 is the boot processor; the others wait in the kernel, inside
  * hv_vcpu_run, until the guest starts them. Shows the guest the CPU that the policy allows. */
-int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, struct hv_vcpu **ret, struct err *e)
-	MUST_CHECK;
+int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, struct hv_vcpu **ret,
+	struct err *e) MUST_CHECK;
 void hv_vcpu_free(struct hv_vcpu *vcpu);
 
 /* State at cold boot, for every vCPU: vCPU 0 gets the registers, all get the firmware's MSRs. */
-int hv_vcpu_set_boot(struct hv_vcpu *vcpu, const struct arch_boot_state *state, struct err *e)
-	MUST_CHECK;
+int hv_vcpu_set_boot(
+	struct hv_vcpu *vcpu, const struct arch_boot_state *state, struct err *e) MUST_CHECK;
 
 /* Starts a vCPU that waits for the guest's start signal as though it had come, at the registers
  * given. For guests that bring no start code of their own. */
-int hv_vcpu_set_running(struct hv_vcpu *vcpu, const struct arch_boot_state *state, struct err *e)
-	MUST_CHECK;
+int hv_vcpu_set_running(
+	struct hv_vcpu *vcpu, const struct arch_boot_state *state, struct err *e) MUST_CHECK;
 
 /* Binds the calling thread to the vCPU, so that kicks reach it. Before the first hv_vcpu_run on
  * that thread. Kicks that came earlier are not lost. */
@@ -68,8 +69,8 @@ enum hv_exit_kind {
 	HV_EXIT_PIO_OUT,     /* as MMIO_WRITE; count > 1 for `rep outs` */
 	HV_EXIT_INTERRUPTED, /* a kick or another signal */
 	HV_EXIT_HALT,	     /* halted with nothing in the kernel to wake it (no irqchip) */
-	HV_EXIT_SHUTDOWN,    /* triple fault: x86 for "reset me" or for a kernel that crashed badly */
-	HV_EXIT_POWER_OFF,   /* asked of the hypervisor itself (PSCI on aarch64) */
+	HV_EXIT_SHUTDOWN,  /* triple fault: x86 for "reset me" or for a kernel that crashed badly */
+	HV_EXIT_POWER_OFF, /* asked of the hypervisor itself (PSCI on aarch64) */
 	HV_EXIT_RESET,
 };
 

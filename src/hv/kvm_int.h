@@ -21,7 +21,7 @@ struct hv_vcpu {
 	struct hv *hv;
 	unsigned id;
 	int fd;
-	struct kvm_run *run; /* shared with the kernel; the vCPU's thread, and immediate_exit */
+	struct kvm_run *run;  /* shared with the kernel; the vCPU's thread, and immediate_exit */
 	_Atomic pid_t thread; /* 0 until bound; any thread reads */
 };
 

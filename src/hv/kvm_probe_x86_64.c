@@ -28,10 +28,10 @@ enum {
 	DATA = 0x5000, /* zeroes; where the guest's instructions work */
 
 	REPORT_PORT = 0xf4,
-	REPORT_SSE = 1,	      /* about to use SSE */
-	REPORT_EXCHANGE = 2,  /* about to use lock cmpxchg16b */
-	REPORT_DONE = 3,      /* all results were right */
-	REPORT_WRONG = 0xff,  /* an instruction gave a wrong result */
+	REPORT_SSE = 1,	     /* about to use SSE */
+	REPORT_EXCHANGE = 2, /* about to use lock cmpxchg16b */
+	REPORT_DONE = 3,     /* all results were right */
+	REPORT_WRONG = 0xff, /* an instruction gave a wrong result */
 	EXITS_MAX = 8,
 	TIMEOUT_S = 1,
 	RETRY_NS = 10 * 1000 * 1000,
@@ -97,10 +97,20 @@ static const struct arch_boot_state start = {
 	.cr3 = PML4,
 	.cr4 = 1 << 10 | 1 << 9 | 1 << 5, /* OSXMMEXCPT OSFXSR PAE */
 	.efer = 1 << 10 | 1 << 8,	  /* LMA LME */
-	.cs = {.limit = UINT32_MAX, .selector = 8, .type = 0xb, .is_present = true,
-		.is_code_or_data = true, .is_64bit = true, .has_page_limit = true},
-	.data = {.limit = UINT32_MAX, .selector = 16, .type = 3, .is_present = true,
-		.is_code_or_data = true, .is_32bit = true, .has_page_limit = true},
+	.cs = {.limit = UINT32_MAX,
+		.selector = 8,
+		.type = 0xb,
+		.is_present = true,
+		.is_code_or_data = true,
+		.is_64bit = true,
+		.has_page_limit = true},
+	.data = {.limit = UINT32_MAX,
+		.selector = 16,
+		.type = 3,
+		.is_present = true,
+		.is_code_or_data = true,
+		.is_32bit = true,
+		.has_page_limit = true},
 	.tr = {.limit = 0x67, .selector = 24, .type = 0xb, .is_present = true},
 };
 
@@ -205,8 +215,8 @@ int hv_probe(int kvm_fd, struct err *e)
 	struct hv *hv;
 	int r;
 
-	memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		0);
+	memory = mmap(
+		NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return err_sys(e, "mmap of the test guest's memory");
 	fill_memory(memory);

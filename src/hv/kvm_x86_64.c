@@ -216,20 +216,20 @@ static void set_registers(struct hv_vcpu *vcpu, const struct arch_boot_state *st
 
 static int set_msrs(struct hv_vcpu *vcpu, const struct arch_boot_state *state, struct err *e)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[X86_BOOT_MSRS_MAX];
-	} msrs = {.head.nmsrs = state->n_msrs};
+	autofree struct kvm_msrs *msrs = NULL;
 	int n;
 
 	if (state->n_msrs == 0)
 		return 0;
-	for (unsigned i = 0; i < state->n_msrs; i++)
-		msrs.entries[i] = (struct kvm_msr_entry){
-			.index = state->msrs[i].index,
-			.data = state->msrs[i].value,
-		};
-	n = ioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
+	msrs = calloc(1, sizeof(*msrs) + state->n_msrs * sizeof(msrs->entries[0]));
+	if (!msrs)
+		return err_set(e, -ENOMEM, "no memory for the list of MSRs");
+	msrs->nmsrs = state->n_msrs;
+	for (unsigned i = 0; i < state->n_msrs; i++) {
+		msrs->entries[i].index = state->msrs[i].index;
+		msrs->entries[i].data = state->msrs[i].value;
+	}
+	n = ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
 	if (n < 0)
 		return kvm_err(e, "KVM_SET_MSRS");
 	if ((unsigned)n < state->n_msrs) {

@@ -39,8 +39,8 @@ struct gmem {
 
 /* Reserves anonymous private memory for the ranges: ascending, disjoint, whole pages. Nothing is
  * populated. Returns 0, -EINVAL, or -errno of mmap; gmem is untouched on failure. */
-int gmem_init(struct gmem *ret, const struct gmem_range *ranges, unsigned n, struct err *e)
-	MUST_CHECK;
+int gmem_init(
+	struct gmem *ret, const struct gmem_range *ranges, unsigned n, struct err *e) MUST_CHECK;
 
 /* Unmaps everything; harmless on a zeroed or already finished gmem. */
 void gmem_fini(struct gmem *g);

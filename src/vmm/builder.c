@@ -31,7 +31,8 @@
 
 enum { GUEST_CID = 3 };
 
-_Static_assert((int)POWER_RESET_VALUE == (int)LAYOUT_RESET_VALUE, "the tables and the device must agree");
+_Static_assert(
+	(int)POWER_RESET_VALUE == (int)LAYOUT_RESET_VALUE, "the tables and the device must agree");
 
 static int make_memory(struct vm *vm, struct err *e)
 {
@@ -254,7 +255,8 @@ static void kick_vcpu(void *context, unsigned index)
 	hv_vcpu_kick(vm->vcpus[index].hv);
 }
 
-static int make_vcpus(struct vm *vm, const struct arch_boot_state *boot, struct err *e)
+/* Each vCPU makes itself while the builder goes on; see await_vcpus. */
+static int start_vcpus(struct vm *vm, struct err *e)
 {
 	unsigned n = vm->config->vcpus;
 
@@ -264,20 +266,28 @@ static int make_vcpus(struct vm *vm, const struct arch_boot_state *boot, struct 
 		struct vcpu *v = &vm->vcpus[i];
 		int r;
 
-		*v = (struct vcpu){.index = i,
+		*v = (struct vcpu){.machine = vm->hv,
+			.index = i,
+			.n_vcpus = n,
+			.boot = &vm->boot,
 			.coord = &vm->coord,
 			.mmio = &vm->mmio,
 			.pio = &vm->pio,
 			.ended = vcpu_ended,
 			.context = vm};
-		r = hv_vcpu_new(vm->hv, i, n, &v->hv, e);
-		if (r < 0)
-			return r;
-		r = hv_vcpu_set_boot(v->hv, boot, e);
+		r = vcpu_start(v, e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+/* A vCPU may bring a memory slot of KVM's own with it (APIC access page), so that all must be there
+ * before notifications are wired. */
+static int await_vcpus(struct vm *vm, struct err *e)
+{
+	coord_pause(&vm->coord);
+	return vm_end_reason(vm, e) ? e->code : 0;
 }
 
 static void init_empty(struct vm *vm, struct vm_config *config, struct loop *main_loop)
@@ -288,7 +298,6 @@ static void init_empty(struct vm *vm, struct vm_config *config, struct loop *mai
 	vm->console.ring.fd = -1;
 	bus_init(&vm->mmio);
 	bus_init(&vm->pio);
-	ioapic_init(&vm->ioapic, deliver_msi, vm);
 	serial_init(&vm->serial, &(struct irq){0}, console_write, &vm->console);
 }
 
@@ -301,6 +310,7 @@ static int make_plan(struct vm *vm, struct err *e)
 		return err_set(
 			e, r, "%u block devices are more than the machine has slots for", n_blocks);
 	vm->n_slots = (unsigned)r;
+	ioapic_init(&vm->ioapic, vm->slots[r - 1].irq + 1, deliver_msi, vm);
 	return 0;
 }
 
@@ -317,7 +327,6 @@ int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	vm_incoming_fn incoming, void *incoming_context, struct err *e)
 {
 	uint64_t t = clock_now_ns();
-	struct arch_boot_state boot;
 	int r;
 
 	init_empty(vm, config, main_loop);
@@ -332,7 +341,10 @@ int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	if (r < 0)
 		return r;
 	lap(vm, CTL_T_HYPERVISOR, &t);
-	r = load_kernel(vm, &boot, e);
+	r = start_vcpus(vm, e);
+	if (r < 0)
+		return r;
+	r = load_kernel(vm, &vm->boot, e);
 	if (r < 0)
 		return r;
 	lap(vm, CTL_T_KERNEL, &t);
@@ -348,7 +360,7 @@ int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	bus_freeze(&vm->mmio);
 	bus_freeze(&vm->pio);
 	lap(vm, CTL_T_DEVICES, &t);
-	r = make_vcpus(vm, &boot, e);
+	r = await_vcpus(vm, e);
 	if (r < 0)
 		return r;
 	r = wire_notifications(vm, e);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "backend/vsock_mux.h"
@@ -88,6 +89,17 @@ static void told(struct loop_watch *w, unsigned events)
 	control_packet_close(&s->packet);
 }
 
+/* A guest may hold a thousand connections; what the caller's shell allows itself is no measure. */
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int prepare(struct session *s, struct err *e)
 {
 	int r = config_parse(
@@ -96,6 +108,7 @@ static int prepare(struct session *s, struct err *e)
 	if (r < 0)
 		return r;
 	s->packet.n_fds = 0;
+	allow_descriptors();
 	r = loop_init(&s->loop, e);
 	if (r < 0)
 		return r;
@@ -116,10 +129,11 @@ static int build_and_start(struct session *s, struct err *e)
 	config_close(&s->config);
 	s->vm.timing_us[CTL_T_CONFIG] = config_us;
 	s->vm.timing_us[CTL_T_TOTAL] = (clock_now_ns() - s->started_ns) / 1000;
-	r = control_send_running(s->sock, s->vm.timing_us);
+	r = vm_start(&s->vm, e);
 	if (r < 0)
-		return err_set(e, r, "tell the library that the machine runs");
-	return vm_start(&s->vm, e);
+		return r;
+	r = control_send_running(s->sock, s->vm.timing_us);
+	return r < 0 ? err_set(e, r, "tell the library that the machine runs") : 0;
 }
 
 static int run_machine(struct session *s)

@@ -24,13 +24,15 @@ enum vcpu_end {
 enum { VCPU_STACK_BYTES = 64 * 1024 };
 
 struct vcpu {
-	struct hv_vcpu *hv;
-	unsigned index;
-	struct coord *coord;	      /* borrowed */
-	const struct bus *mmio, *pio; /* borrowed, frozen */
+	struct hv *machine; /* borrowed */
+	unsigned index, n_vcpus;
+	const struct arch_boot_state *boot; /* borrowed; read once the gate has opened */
+	struct coord *coord;		    /* borrowed */
+	const struct bus *mmio, *pio;	    /* borrowed, frozen */
 	/* The machine has come to its end because of this vCPU. Its thread; must return. */
 	void (*ended)(void *context, enum vcpu_end end, const struct err *why);
 	void *context;
+	struct hv_vcpu *hv; /* made by its thread, before it stands at the gate */
 	pthread_t thread;
 	bool is_started;
 };

@@ -67,20 +67,13 @@ static int start_io(struct vm *vm, struct err *e)
 
 int vm_start(struct vm *vm, struct err *e)
 {
-	int r = start_io(vm, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	r = mux_start(vm->mux, e);
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < vm->n_vcpus; i++) {
-		r = vcpu_start(&vm->vcpus[i], e);
-		if (r < 0)
-			return r;
-	}
+	/* The guest need not wait for the device threads: what it asks of a device before they
+	 * run stays in the device's queue and eventfd. */
 	coord_resume(&vm->coord);
-	return 0;
+	r = start_io(vm, e);
+	return r < 0 ? r : mux_start(vm->mux, e);
 }
 
 void vm_stop(struct vm *vm)

@@ -16,6 +16,7 @@
 #include "dev/power.h"
 #include "dev/serial_16550.h"
 #include "arch/plan.h"
+#include "arch/state.h"
 #include "mem/gmem.h"
 #include "proto/control.h"
 #include "vmm/config.h"
@@ -56,6 +57,7 @@ struct vm {
 	struct virtio_dev *devices[VIRTIO_MMIO_SLOTS_MAX];
 	unsigned n_devices;
 
+	struct arch_boot_state boot; /* for the vCPUs; complete when they pass the gate */
 	struct coord coord;
 	struct vcpu vcpus[CTL_VCPUS_MAX];
 	unsigned n_vcpus;
@@ -67,12 +69,12 @@ enum { VM_DEVICE_VSOCK, VM_DEVICE_RNG, VM_DEVICE_BALLOON, VM_DEVICE_FIRST_BLOCK 
 /* A guest's connection to a host port: takes fd on success. Muxer's thread. */
 typedef int (*vm_incoming_fn)(void *context, uint32_t port, int fd);
 
-/* Builds the machine that `config` asks for; nothing runs yet. On failure *vm is to be ended by
- * vm_fini all the same. */
+/* Builds the machine that `config` asks for; its vCPUs stand at the gate. On failure *vm is
+ * to be ended by vm_stop and vm_fini all the same. */
 int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	vm_incoming_fn incoming, void *incoming_context, struct err *e) MUST_CHECK;
 
-/* Starts device threads, then the vCPUs. */
+/* Lets the vCPUs run, then starts the device threads. */
 int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
 
 /* Brings every vCPU to rest for good and stops the device threads. */

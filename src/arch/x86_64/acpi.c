@@ -105,7 +105,7 @@ static void write_virtio(struct aml *a, unsigned index, const struct virtio_mmio
 }
 
 /* "Virtual Machine Generation ID" (Microsoft): _CID VM_Gen_Counter, ADDR with the halves of the
- * address. Drivers spell the name in three ways. */
+ * address. Linux reads it in either case, and knows VMGENCTR too. */
 static void write_generation_id(struct aml *a)
 {
 	size_t dev = aml_device(a, "VGEN"), package;
@@ -113,9 +113,8 @@ static void write_generation_id(struct aml *a)
 	aml_name_decl(a, "_HID");
 	aml_string(a, "SMVM0001");
 	aml_name_decl(a, "_CID");
-	package = aml_package(a, 3);
+	package = aml_package(a, 2);
 	aml_string(a, "VM_Gen_Counter");
-	aml_string(a, "VM_GEN_COUNTER");
 	aml_string(a, "VMGENCTR");
 	aml_end(a, package);
 	aml_name_decl(a, "_DDN");
@@ -218,9 +217,8 @@ static int write_fadt(struct table_area *area, gpa_t dsdt, gpa_t *ret_gpa)
 	le32_store(t + 40, (uint32_t)dsdt);
 	/* no legacy devices, no 8042: their bits are clear */
 	le16_store(t + 109, BOOT_NO_VGA | BOOT_NO_ASPM | BOOT_NO_CMOS_RTC);
-	le32_store(t + 112,
-		WBINVD | NO_FIXED_POWER_BUTTON | NO_FIXED_SLEEP_BUTTON | RESET_REG_SUP |
-			HW_REDUCED_ACPI);
+	le32_store(t + 112, WBINVD | NO_FIXED_POWER_BUTTON | NO_FIXED_SLEEP_BUTTON | RESET_REG_SUP |
+				    HW_REDUCED_ACPI);
 	write_port(t + 116, LAYOUT_RESET_PORT);
 	t[128] = LAYOUT_RESET_VALUE;
 	t[131] = 4; /* minor version: 6.4 */

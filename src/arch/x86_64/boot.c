@@ -28,8 +28,8 @@ static const char machine_words[] = "reboot=a pci=off";
 
 enum {
 	PAGE_BYTES = 4096,
-	PART_ALIGN = 4,		       /* newc archives in a row each begin on a word */
-	KERNEL_WORK_BYTES = 16 << 20,  /* what Linux needs beyond its image to get anywhere */
+	PART_ALIGN = 4,		      /* newc archives in a row each begin on a word */
+	KERNEL_WORK_BYTES = 16 << 20, /* what Linux needs beyond its image to get anywhere */
 	MIB = 1 << 20,
 };
 
@@ -77,8 +77,8 @@ static int file_bytes(int fd, const char *what, uint64_t *ret, struct err *e)
 }
 
 /* Reads a piece of a file to gpa. */
-static int load_piece(const struct gmem *g, int fd, const char *what, const struct kernel_segment *s,
-	struct err *e)
+static int load_piece(const struct gmem *g, int fd, const char *what,
+	const struct kernel_segment *s, struct err *e)
 {
 	void *to = gmem_ptr(g, s->gpa, s->mem_bytes);
 	int r;
@@ -151,8 +151,8 @@ static int initramfs_bytes(const struct arch_boot *in, uint64_t *ret, struct err
 }
 
 /* `end` is what was measured: files may have changed since, guest memory may not be overrun. */
-static int load_initramfs(const struct gmem *g, const struct arch_boot *in, gpa_t gpa, gpa_t end,
-	struct err *e)
+static int load_initramfs(
+	const struct gmem *g, const struct arch_boot *in, gpa_t gpa, gpa_t end, struct err *e)
 {
 	struct kernel_segment piece;
 	uint64_t bytes;
@@ -182,15 +182,16 @@ static int load_initramfs(const struct gmem *g, const struct arch_boot *in, gpa_
 
 /* ---- all together */
 
-static int refuse_memory(const struct gmem *g, const struct kernel_image *k, uint64_t initramfs,
-	struct err *e)
+static int refuse_memory(
+	const struct gmem *g, const struct kernel_image *k, uint64_t initramfs, struct err *e)
 {
 	uint64_t need = k->end + initramfs + KERNEL_WORK_BYTES;
 
 	err_set(e, -ENOSPC,
 		"%llu MiB are too small for this kernel, which ends at %llu MiB and needs %llu MiB "
 		"for its initramfs",
-		(unsigned long long)(g->total / MIB), (unsigned long long)((k->end + MIB - 1) / MIB),
+		(unsigned long long)(g->total / MIB),
+		(unsigned long long)((k->end + MIB - 1) / MIB),
 		(unsigned long long)((initramfs + MIB - 1) / MIB));
 	err_object(e, "memory");
 	return err_remedy(e, "give the VM %llu MiB or more",
@@ -219,15 +220,15 @@ static int write_acpi(const struct gmem *g, const struct arch_boot *in, struct e
 	void *at = gmem_ptr(g, LAYOUT_ACPI_BASE, room);
 
 	if (!at || acpi_write(at, room, LAYOUT_ACPI_BASE, &machine) < 0 ||
-		gmem_copy_out(g, LAYOUT_GENERATION_ID, in->generation_id,
-			sizeof(in->generation_id)) < 0)
+		gmem_copy_out(
+			g, LAYOUT_GENERATION_ID, in->generation_id, sizeof(in->generation_id)) < 0)
 		return err_set(e, -ENOSPC, "the ACPI tables of %u vCPUs and %u devices do not fit",
 			in->n_vcpus, in->n_slots);
 	return 0;
 }
 
-static int write_cmdline(const struct gmem *g, const struct arch_boot *in, size_t *ret_bytes,
-	struct err *e)
+static int write_cmdline(
+	const struct gmem *g, const struct arch_boot *in, size_t *ret_bytes, struct err *e)
 {
 	struct cmdline line;
 	int r;

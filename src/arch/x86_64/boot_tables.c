@@ -111,7 +111,7 @@ enum {
 	SELECTOR_CODE = 0x10,
 	SELECTOR_DATA = 0x18,
 	SELECTOR_TSS = 0x20,
-	GDT_ENTRIES = 6, /* the TSS takes two */
+	GDT_ENTRIES = 6,    /* the TSS takes two */
 	SEGMENT_CODE = 0xb, /* execute, read, accessed */
 	SEGMENT_DATA = 0x3, /* read, write, accessed */
 	SEGMENT_TSS = 0xb,  /* 64-bit, busy */

@@ -20,14 +20,14 @@ enum {
 	CACHE_LEVEL_SHARED = 3,
 	TOPOLOGY_LEVELS = 3,
 };
-#define LEAF_AMD_FEATURES 0x80000001u
-#define LEAF_AMD_SIZES	  0x80000008u
-#define LEAF_AMD_SVM	  0x8000000au
-#define LEAF_AMD_IBS	  0x8000001bu
-#define LEAF_AMD_CACHES	  0x8000001du
-#define LEAF_AMD_TOPOLOGY 0x8000001eu
-#define LEAF_AMD_SEV	  0x8000001fu
-#define LEAF_AMD_COUNTERS 0x80000022u
+#define LEAF_AMD_FEATURES   0x80000001u
+#define LEAF_AMD_SIZES	    0x80000008u
+#define LEAF_AMD_SVM	    0x8000000au
+#define LEAF_AMD_IBS	    0x8000001bu
+#define LEAF_AMD_CACHES	    0x8000001du
+#define LEAF_AMD_TOPOLOGY   0x8000001eu
+#define LEAF_AMD_SEV	    0x8000001fu
+#define LEAF_AMD_COUNTERS   0x80000022u
 #define LEAF_AMD_TOPOLOGY_2 0x80000026u
 
 #define BIT(n) (1u << (n))
@@ -204,8 +204,8 @@ static bool has_leaf(const struct x86_cpuid *leaves, unsigned n, uint32_t leaf)
 	return false;
 }
 
-int x86_cpuid_policy(struct x86_cpuid *leaves, unsigned n, unsigned room, unsigned id,
-	unsigned n_vcpus)
+int x86_cpuid_policy(
+	struct x86_cpuid *leaves, unsigned n, unsigned room, unsigned id, unsigned n_vcpus)
 {
 	struct topology t = {id, n_vcpus, log2_ceil(n_vcpus), is_amd(leaves, n)};
 	bool has_topology = has_leaf(leaves, n, LEAF_TOPOLOGY);

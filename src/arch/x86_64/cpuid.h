@@ -10,7 +10,7 @@
 #include "base/cc.h"
 
 enum {
-	X86_CPUID_MAX = 160,   /* leaves that a list may hold */
+	X86_CPUID_MAX = 160, /* leaves that a list may hold */
 	X86_CPUID_EXTRA = 4, /* room that the policy may need beyond what it was given */
 };
 

@@ -33,7 +33,7 @@
  * the highest: an IOAPIC needs no pin above its last one. (Linux touches each pin some twenty
  * times while it boots, and each touch is an exit.) */
 enum {
-	LAYOUT_IOAPIC_PINS = 64, /* at most */
+	LAYOUT_IOAPIC_PINS = 64,   /* at most */
 	LAYOUT_GENERATION_IRQ = 1, /* the generation ID has changed; Linux refuses lines 0 and 2 */
 	LAYOUT_IRQ_BASE = 3,
 	LAYOUT_SERIAL_IRQ = LAYOUT_IRQ_BASE + 1,
@@ -66,6 +66,6 @@ enum {
 #define LAYOUT_GENERATION_ID 0xf0000ull /* page with the 16-byte VM generation ID at its start */
 #define LAYOUT_FIRMWARE_END  0x100000ull
 
-#define LAYOUT_KERNEL_MIN   0x100000ull	  /* no part of a kernel is loaded below */
-#define LAYOUT_KERNEL_MAX   0x40000000ull /* the first tables map this much */
+#define LAYOUT_KERNEL_MIN    0x100000ull   /* no part of a kernel is loaded below */
+#define LAYOUT_KERNEL_MAX    0x40000000ull /* the first tables map this much */
 #define LAYOUT_INITRAMFS_MAX 0x80000000ull /* no part of the initramfs is loaded above */
