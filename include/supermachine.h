@@ -161,6 +161,9 @@ struct sm_vm_options {
 	const char *cmdline;	 /* appended to the kernel command line */
 	const char *name;	 /* also the host name; default: made up */
 	int64_t boot_timeout_ms; /* until the guest's agent answers; default 60 000 */
+	char *failed_log;	 /* filled with the console's end (see sm_vm_logs) when the start
+				  * fails and there is no VM to ask; NULL: not wanted */
+	size_t failed_log_bytes;
 };
 
 /* Where the time of a start went, in microseconds. */

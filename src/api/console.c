@@ -104,7 +104,10 @@ void console_summary(int fd, char *out, size_t out_bytes)
 	for (ssize_t i = 0; i < bytes; i++)
 		if (!text[i])
 			text[i] = ' ';
+	/* What the kernel or init said last before it gave up, if it did. */
 	start = strstr(text, "Kernel panic");
+	if (!start)
+		start = strstr(text, "init: fatal:");
 	if (!start) {
 		start = (size_t)bytes > fits ? text + bytes - fits : text;
 		if (start > text) { /* not half a line, if a whole one follows */

@@ -14,6 +14,6 @@ int console_new(struct err *e) MUST_CHECK;
 /* Copies the last bytes into out, terminated; returns how many. */
 ssize_t console_tail(int fd, char *out, size_t out_bytes);
 
-/* One line for an error text: the kernel's panic message if there is one, else the last lines that
- * fit, joined by " | ", without control characters. Empty when nothing was printed. */
+/* One line for an error text: from where the kernel panicked or init gave up, else the last lines
+ * that fit, joined by " | ", without control characters. Empty when nothing was printed. */
 void console_summary(int fd, char *out, size_t out_bytes);

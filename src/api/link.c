@@ -353,7 +353,7 @@ static int died_error(const struct child *c, struct err *e)
 
 static int console_error(const struct link *l, struct err *e, const char *what)
 {
-	char tail[160];
+	char tail[208];
 
 	console_summary(l->console_fd, tail, sizeof(tail));
 	return err_set(

@@ -75,7 +75,7 @@ static int choose_name(char *out, size_t room, const char *wanted, struct err *e
 
 static int no_answer(struct sm_vm *vm, const struct sm_vm_options *o, struct err *e)
 {
-	char tail[160];
+	char tail[208];
 
 	console_summary(vm->console_fd, tail, sizeof(tail));
 	if (vm->link.is_stray_agent)
@@ -178,6 +178,8 @@ int sm_vm_start(struct sm_image *image, const struct sm_vm_options *options, str
 	int r;
 
 	r = options_copy(&o, sizeof(o), sizeof(o), options, "struct sm_vm_options", &e);
+	if (r == 0 && o.failed_log && o.failed_log_bytes)
+		o.failed_log[0] = '\0';
 	if (r == 0)
 		r = check_options(&o, &e);
 	if (r == 0) {
@@ -195,8 +197,12 @@ int sm_vm_start(struct sm_image *image, const struct sm_vm_options *options, str
 			return 0;
 		}
 		err_object(&e, "VM %s", vm->name);
-		if (vm->console_fd >= 0)
+		if (vm->console_fd >= 0) {
+			if (o.failed_log)
+				(void)console_tail(
+					vm->console_fd, o.failed_log, o.failed_log_bytes);
 			close(vm->console_fd);
+		}
 		image_unref(vm->image);
 	}
 	free(vm);
@@ -270,7 +276,7 @@ static int stop_gently(struct sm_vm *vm, int64_t grace_ms, struct err *e)
 		return ended(vm, e);
 	kill_and_wait(vm, "it was killed because it did not power off when asked");
 	err_set(e, -ETIMEDOUT, "the guest did not power off within %lld ms%s%s and was killed",
-		(long long)(grace_ms + POWEROFF_MS), why.cause[0] ? ": " : "", why.cause);
+		(long long)grace_ms + POWEROFF_MS, why.cause[0] ? ": " : "", why.cause);
 	err_object(e, "VM %s", vm->name);
 	return err_remedy(e, "what was not written to its disks is lost; give it more grace_ms");
 }

@@ -17,6 +17,7 @@ enum {
 	STATUS_NOT_EXECUTABLE = 126,
 	STATUS_NOT_FOUND = 127,
 	STATUS_SIGNAL = 128,
+	LOG_SHOWN = 16384,
 };
 
 struct values {
@@ -217,12 +218,20 @@ static int run_vm(struct plan *p, struct sm_image *image, struct signals *s, str
 {
 	/* Nothing that the VM wrote is kept, so that there is nothing to wait for. */
 	const struct sm_stop_options stop = {.size = sizeof(stop), .is_forced = 1};
+	static char console[LOG_SHOWN];
 	struct sm_error err;
 	struct sm_vm *vm;
 	int status;
 
-	if (sm_vm_start(image, &p->vm, &vm, &err) < 0)
+	if (p->is_verbose) {
+		p->vm.failed_log = console;
+		p->vm.failed_log_bytes = sizeof(console);
+	}
+	if (sm_vm_start(image, &p->vm, &vm, &err) < 0) {
+		if (console[0])
+			fprintf(stderr, "--- console of the guest\n%s\n---\n", console);
 		return failed(g, &err);
+	}
 	progress_step(g, "VM started");
 	progress_start_timings(g, vm);
 	status = run_command(p, vm, s, g);
@@ -251,7 +260,7 @@ static int run_somewhere(
 	struct plan *p, struct sm_image *image, struct signals *s, struct progress *g)
 {
 	struct sm_error err;
-	char why[sizeof(err.cause) + 64];
+	char why[sizeof(err.object) + sizeof(err.cause) + 4];
 	int r;
 
 	if (p->mode == EMULATE_ALWAYS)
@@ -259,7 +268,12 @@ static int run_somewhere(
 	r = sm_host_check(NULL, NULL, &err);
 	progress_step(g, "host checked");
 	if (r == SM_E_HYPERVISOR && p->mode == EMULATE_AUTO) {
-		snprintf(why, sizeof(why), "this machine's KVM cannot run Linux (%s)", err.cause);
+		/* What is in brackets is for `doctor`. */
+		char *details = strstr(err.cause, " (");
+
+		if (details)
+			*details = '\0';
+		snprintf(why, sizeof(why), "%s: %s", err.object, err.cause);
 		return run_emulated(p, why, s, g);
 	}
 	/* A kernel of the caller's choice makes up for a default one that is missing. */

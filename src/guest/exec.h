@@ -57,7 +57,7 @@ void exec_free(struct exec *x);
 /* Frames of the host. Return 0 or -EPROTO with the reason. */
 int exec_input(struct exec *x, const void *data, size_t bytes, struct err *e) MUST_CHECK;
 int exec_input_over(struct exec *x, struct err *e) MUST_CHECK;
-int exec_signal(struct exec *x, uint32_t signal, struct err *e) MUST_CHECK;
+int exec_signal(struct exec *x, uint32_t number, struct err *e) MUST_CHECK;
 
 /* The process has ended, as wait4 says. */
 void exec_ended(struct exec *x, int status, const struct rusage *usage);

@@ -123,7 +123,7 @@ static const char *plain_name(const char *name)
 static bool is_of_layout(const char *name)
 {
 	return !strcmp(name, "oci-layout") || !strcmp(name, "index.json") ||
-		str_starts_with(name, "blobs/sha256/");
+	       str_starts_with(name, "blobs/sha256/");
 }
 
 static int list_add(struct tar_source *s, const char *name, int64_t at, struct err *e)
@@ -217,8 +217,8 @@ static void entry_close(struct blob_stream *stream)
 	reader_free(container_of(stream, struct tar_reader, stream));
 }
 
-static int open_entry(const struct tar_source *s, const char *name, struct blob_stream **ret,
-	struct err *e)
+static int open_entry(
+	const struct tar_source *s, const char *name, struct blob_stream **ret, struct err *e)
 {
 	const struct place *p = find(s, name);
 	struct archive_entry *entry;
@@ -261,8 +261,8 @@ static int read_stream(struct blob_stream *stream, struct buf *b, struct err *e)
 		ssize_t n;
 
 		if (!want)
-			return err_set(e, -EBADMSG, "is larger than the %zu bytes allowed",
-				b->ceiling);
+			return err_set(
+				e, -EBADMSG, "is larger than the %zu bytes allowed", b->ceiling);
 		if (!at)
 			return err_set(e, -ENOMEM, "out of memory");
 		n = stream->read(stream, at, want, e);
@@ -429,8 +429,8 @@ static int open_file(const char *path, int *ret, struct err *e)
 	return 0;
 }
 
-int archive_source_open(const char *path, const struct archive_options *o, struct source **ret,
-	struct err *e)
+int archive_source_open(
+	const char *path, const struct archive_options *o, struct source **ret, struct err *e)
 {
 	struct tar_source *s = calloc(1, sizeof(*s));
 	int r;

@@ -48,8 +48,8 @@ static int parse_strings(
 	for (size_t i = 0; !r && i < json_array_size(list); i++) {
 		const char *text = json_string_value(json_array_get(list, i));
 
-		r = text ? strings_add(ret, text, e) :
-			   err_set(e, -EINVAL, "\"%s\" holds something else than strings", key);
+		r = text ? strings_add(ret, text, e)
+			 : err_set(e, -EINVAL, "\"%s\" holds something else than strings", key);
 	}
 	return r;
 }
@@ -66,7 +66,8 @@ static int parse_keys(
 		r = strings_room(ret, json_object_size(set), e);
 	if (r < 0)
 		return r;
-	json_object_foreach(set, name, value) {
+	json_object_foreach(set, name, value)
+	{
 		r = strings_add(ret, name, e);
 		if (r < 0)
 			return r;
@@ -106,7 +107,8 @@ static int parse_labels(const json_t *object, struct image_config *c, struct err
 	c->labels = calloc(json_object_size(set), sizeof(*c->labels));
 	if (!c->labels)
 		return no_memory(e);
-	json_object_foreach(set, key, value) {
+	json_object_foreach(set, key, value)
+	{
 		if (!json_is_string(value))
 			return err_set(e, -EINVAL, "the label \"%.80s\" is not a string", key);
 		r = add_label(c, key, json_string_value(value), e);
@@ -170,8 +172,8 @@ static int parse_config(const json_t *j, struct image_config *c, struct err *e)
 	return r;
 }
 
-static int parse_part(
-	const json_t *j, const char *key, char out[PLATFORM_PART_BYTES], bool is_needed, struct err *e)
+static int parse_part(const json_t *j, const char *key, char out[PLATFORM_PART_BYTES],
+	bool is_needed, struct err *e)
 {
 	const char *text;
 	int r = json_get_text(j, key, &text, e);
@@ -214,8 +216,8 @@ static int parse_rootfs(const json_t *j, struct image_document *doc, struct err 
 	if (!doc->diff_ids)
 		return no_memory(e);
 	for (; doc->n_diff_ids < json_array_size(list); doc->n_diff_ids++) {
-		r = parse_diff_id(json_array_get(list, doc->n_diff_ids),
-			&doc->diff_ids[doc->n_diff_ids], e);
+		r = parse_diff_id(
+			json_array_get(list, doc->n_diff_ids), &doc->diff_ids[doc->n_diff_ids], e);
 		if (r < 0)
 			return r;
 	}

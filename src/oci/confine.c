@@ -16,7 +16,7 @@
 #define ACCESS_FS_TRUNCATE (1ull << 14)
 
 enum {
-	ABI_REFER = 2,	  /* without it no file can be renamed from one directory to another */
+	ABI_REFER = 2, /* without it no file can be renamed from one directory to another */
 	ABI_TRUNCATE = 3,
 	READ = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
 	WRITE = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
@@ -44,9 +44,9 @@ static int restrict_files(const char *store, const char *source, long abi, struc
 	uint64_t write = WRITE | (abi >= ABI_TRUNCATE ? ACCESS_FS_TRUNCATE : 0);
 	struct landlock_ruleset_attr all = {
 		.handled_access_fs = READ | write | LANDLOCK_ACCESS_FS_EXECUTE |
-			LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_CHAR |
-			LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
-			LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM};
+				     LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+				     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+				     LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM};
 	autoclose int rules = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	int r;
 
@@ -65,8 +65,7 @@ static int restrict_files(const char *store, const char *source, long abi, struc
 int confine_to(const char *store, const char *source, struct err *e)
 {
 	struct rlimit none = {0, 0};
-	long abi = syscall(
-		SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "no_new_privs");

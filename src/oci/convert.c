@@ -74,8 +74,10 @@ static void watch_init(struct layer_watch *w, struct convert *c, enum image_stag
 static int explain_space(const struct convert *c, int code, struct err *e)
 {
 	if (code == -ENOSPC || code == -EDQUOT || code == -EFBIG)
-		err_remedy(e, "make room in the image store %.100s, remove images that are not "
-			      "needed, or set SUPERMACHINE_STORE to a larger disk", c->store->path);
+		err_remedy(e,
+			"make room in the image store %.100s, remove images that are not "
+			"needed, or set SUPERMACHINE_STORE to a larger disk",
+			c->store->path);
 	return code;
 }
 
@@ -218,8 +220,8 @@ static int merge_files(
 	watch_init(&w, c, IMAGE_MERGE);
 	for (unsigned i = 0; i < n; i++)
 		w.progress.total_bytes += (uint64_t)lseek(files[i], 0, SEEK_END);
-	r = merge_layers(files, n, slot->fd, MIN(c->n_cpus, (unsigned)CONVERT_THREADS_MAX),
-		&w.merge, e);
+	r = merge_layers(
+		files, n, slot->fd, MIN(c->n_cpus, (unsigned)CONVERT_THREADS_MAX), &w.merge, e);
 	if (r < 0) {
 		object_abandon(slot);
 		explain_space(c, r, e);

@@ -10,8 +10,8 @@
 
 enum {
 	SHA256_BYTES = 32,
-	DIGEST_HEX_BYTES = 2 * SHA256_BYTES + 1,	/* with the NUL */
-	DIGEST_TEXT_BYTES = 7 + 2 * SHA256_BYTES + 1,	/* "sha256:" + hex + NUL */
+	DIGEST_HEX_BYTES = 2 * SHA256_BYTES + 1,      /* with the NUL */
+	DIGEST_TEXT_BYTES = 7 + 2 * SHA256_BYTES + 1, /* "sha256:" + hex + NUL */
 };
 
 struct digest {

@@ -189,8 +189,8 @@ static int fill_layers(const struct opening *o, const struct image_record *recor
 	return r == -ENOMEM ? err_set(e, r, "out of memory") : r;
 }
 
-static int fill_image(const struct opening *o, const struct image_record *record,
-	struct image *img, struct err *e)
+static int fill_image(const struct opening *o, const struct image_record *record, struct image *img,
+	struct err *e)
 {
 	char wanted[PLATFORM_TEXT_BYTES], is_for[PLATFORM_TEXT_BYTES];
 
@@ -213,8 +213,8 @@ static int fill_image(const struct opening *o, const struct image_record *record
 }
 
 /* The image, when everything it needs is in the store. */
-static int open_stored(const struct opening *o, const struct digest *manifest, struct image **ret,
-	struct err *e)
+static int open_stored(
+	const struct opening *o, const struct digest *manifest, struct image **ret, struct err *e)
 {
 	struct image_record record;
 	struct image *img;
@@ -259,9 +259,12 @@ static void remember_name(const struct opening *o, const struct digest *manifest
 
 static int refuse_registry(const struct opening *o, struct err *e)
 {
-	err_set(e, -ENOTSUP, "is not in the store, and registries are not supported by this version");
-	return err_remedy(e, "fetch it with: skopeo copy docker://%.80s oci:DIR:latest, then run "
-			     "oci:DIR:latest", o->reference);
+	err_set(e, -ENOTSUP,
+		"is not in the store, and registries are not supported by this version");
+	return err_remedy(e,
+		"fetch it with: skopeo copy docker://%.80s oci:DIR:latest, then run "
+		"oci:DIR:latest",
+		o->reference);
 }
 
 static int pull(const struct opening *o, struct digest *ret, struct err *e)

@@ -34,8 +34,9 @@ struct image_label {
 
 /* OCI image-spec v1.1 config.md, and Docker's Healthcheck. All data, nothing acted upon. */
 struct image_health {
-	struct image_strings test; /* ["NONE"], ["CMD", …] or ["CMD-SHELL", command]; may be empty */
-	uint64_t interval_ns;	   /* 0: the default of whoever runs it; the same for all below */
+	struct image_strings
+		test;	      /* ["NONE"], ["CMD", …] or ["CMD-SHELL", command]; may be empty */
+	uint64_t interval_ns; /* 0: the default of whoever runs it; the same for all below */
 	uint64_t timeout_ns;
 	uint64_t start_period_ns;
 	uint64_t start_interval_ns;

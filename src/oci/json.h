@@ -18,7 +18,8 @@ void json_autorun(json_t **j);
 int json_document(const void *text, size_t bytes, json_t **ret, struct err *e) MUST_CHECK;
 
 /* Members. *ret is NULL (or 0) when absent; a wrong type is -EINVAL and names the key. */
-int json_get_text(const json_t *object, const char *key, const char **ret, struct err *e) MUST_CHECK;
+int json_get_text(
+	const json_t *object, const char *key, const char **ret, struct err *e) MUST_CHECK;
 int json_get_u64(const json_t *object, const char *key, uint64_t *ret, struct err *e) MUST_CHECK;
 int json_get_object(const json_t *object, const char *key, json_t **ret, struct err *e) MUST_CHECK;
 int json_get_array(const json_t *object, const char *key, json_t **ret, struct err *e) MUST_CHECK;

@@ -30,7 +30,8 @@ struct conversion {
 static int refuse(struct err *e, const char *why)
 {
 	err_set(e, -EINVAL, "%s", why);
-	return err_remedy(e, "the layer is malformed or hostile: get the image from its maker again");
+	return err_remedy(
+		e, "the layer is malformed or hostile: get the image from its maker again");
 }
 
 /* Where an entry belongs. */
@@ -114,9 +115,9 @@ static bool is_wanted_xattr(const char *key)
 {
 	return (str_starts_with(key, "user.") || str_starts_with(key, "trusted.") ||
 		       str_starts_with(key, "security.")) &&
-		!str_starts_with(key, "trusted.overlay.") &&
-		!str_starts_with(key, "user.overlay.") && strlen(key) <= TREE_NAME_MAX &&
-		key[strcspn(key, ".") + 1];
+	       !str_starts_with(key, "trusted.overlay.") &&
+	       !str_starts_with(key, "user.overlay.") && strlen(key) <= TREE_NAME_MAX &&
+	       key[strcspn(key, ".") + 1];
 }
 
 static int add_xattrs(
@@ -194,9 +195,9 @@ static int copy_pieces(struct conversion *c, uint64_t size, struct err *e)
 	uint64_t at = 0, offset;
 	const void *data;
 	size_t bytes;
-	int r;
+	int r = 0;
 
-	while ((r = tar_stream_data(c->tar, &data, &bytes, &offset, e)) > 0) {
+	while (at < size && (r = tar_stream_data(c->tar, &data, &bytes, &offset, e)) > 0) {
 		if (offset < at || offset > size || bytes > size - offset)
 			return refuse(e, "has content that does not fit its size");
 		r = append_zeros(c, offset - at, e);
@@ -247,8 +248,8 @@ static int fill_by_type(
 	}
 }
 
-static int make_inode(struct conversion *c, struct archive_entry *entry, struct tree_inode **ret,
-	struct err *e)
+static int make_inode(
+	struct conversion *c, struct archive_entry *entry, struct tree_inode **ret, struct err *e)
 {
 	uint32_t mode = (uint32_t)archive_entry_filetype(entry) | archive_entry_perm(entry);
 	struct tree_inode *i = tree_inode_new(&c->tree, mode, e);
@@ -287,8 +288,7 @@ static int add_entry(
 }
 
 /* A further name for a file that this layer already has. */
-static int add_link(
-	struct conversion *c, const struct place *p, const char *target, struct err *e)
+static int add_link(struct conversion *c, const struct place *p, const char *target, struct err *e)
 {
 	struct place to = {0};
 	struct tree_node *n, *named = NULL;

@@ -198,8 +198,10 @@ static int open_directory(const char *path, int *ret, struct err *e)
 		return 0;
 	if (errno == ENOENT || errno == ENOTDIR) {
 		err_set(e, -ENOENT, "no such directory");
-		return err_remedy(e, "check the path, or make the image: skopeo copy SOURCE "
-				     "oci:%.60s:TAG", path);
+		return err_remedy(e,
+			"check the path, or make the image: skopeo copy SOURCE "
+			"oci:%.60s:TAG",
+			path);
 	}
 	return err_sys(e, "open");
 }

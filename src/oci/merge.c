@@ -127,8 +127,7 @@ static bool is_whiteout(const sqfs_tree_node_t *n)
 
 static int lay_over(struct merge *m, unsigned layer, struct tree_node *dir, sqfs_tree_node_t *from);
 
-static int lay_one(
-	struct merge *m, unsigned layer, struct tree_node *dir, sqfs_tree_node_t *from)
+static int lay_one(struct merge *m, unsigned layer, struct tree_node *dir, sqfs_tree_node_t *from)
 {
 	struct tree_node *to = tree_child(&m->tree, dir, (const char *)from->name, m->e);
 	struct tree_inode *i;

@@ -17,8 +17,8 @@
 #include "base/fd.h"
 #include "oci/store_int.h"
 
-static void hex_name(const struct digest *d, const char *before, const char *after,
-	char out[OBJECT_NAME_BYTES])
+static void hex_name(
+	const struct digest *d, const char *before, const char *after, char out[OBJECT_NAME_BYTES])
 {
 	char hex[DIGEST_HEX_BYTES];
 
@@ -82,7 +82,7 @@ static bool is_still_named(const struct store *s, int fd, const char *name)
 	struct stat ours, theirs;
 
 	return !fstat(fd, &ours) && !fstatat(s->dir_fd, name, &theirs, AT_SYMLINK_NOFOLLOW) &&
-		ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+	       ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
 static int lock(int fd, int how)
@@ -98,8 +98,7 @@ static int lock(int fd, int how)
 /* Returns 0 with *fd locked and named, -EAGAIN when the name has passed on, or -errno. */
 static int try_reserve(const struct store *s, const char *tmp, int *ret)
 {
-	autoclose int fd = openat(
-		s->dir_fd, tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	autoclose int fd = openat(s->dir_fd, tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int r;
 
 	if (fd < 0)
@@ -149,13 +148,12 @@ void object_abandon(struct object_slot *slot)
 	autoclose_run(&slot->fd);
 }
 
-int object_commit(struct object_slot *slot, struct err *e)
+static int give_name(struct object_slot *slot, bool want_durable, struct err *e)
 {
 	struct store *s = slot->store;
 	int r = 0;
 
-	/* Without this a power cut could leave the name without its bytes, for ever trusted. */
-	if (fchmod(slot->fd, 0444) < 0 || fdatasync(slot->fd) < 0 ||
+	if (fchmod(slot->fd, 0444) < 0 || (want_durable && fdatasync(slot->fd) < 0) ||
 		renameat(s->dir_fd, slot->tmp, s->dir_fd, slot->name) < 0)
 		r = -errno;
 	if (r < 0) {
@@ -164,6 +162,12 @@ int object_commit(struct object_slot *slot, struct err *e)
 	}
 	autoclose_run(&slot->fd);
 	return 0;
+}
+
+int object_commit(struct object_slot *slot, struct err *e)
+{
+	/* A power cut could otherwise leave the name without its bytes, for ever trusted. */
+	return give_name(slot, true, e);
 }
 
 int object_put(struct store *s, const char *name, const void *data, size_t bytes, struct err *e)
@@ -183,7 +187,8 @@ int object_put(struct store *s, const char *name, const void *data, size_t bytes
 		object_abandon(&slot);
 		return object_write_failed(s, r, e);
 	}
-	return object_commit(&slot, e);
+	/* Whoever reads it checks it: what a power cut spoils counts as not there. */
+	return give_name(&slot, false, e);
 }
 
 int object_get(const struct store *s, const char *name, struct buf *ret, struct err *e)
@@ -251,7 +256,8 @@ void object_sweep(struct store *s)
 
 int object_lock_images(struct store *s, bool is_exclusive, struct err *e)
 {
-	autoclose int fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	autoclose int fd =
+		openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int r = fd < 0 ? -errno : lock(fd, is_exclusive ? LOCK_EX | LOCK_NB : LOCK_SH);
 
 	if (r == -EWOULDBLOCK) {

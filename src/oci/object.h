@@ -38,7 +38,8 @@ int object_reserve(
 int object_commit(struct object_slot *slot, struct err *e) MUST_CHECK;
 void object_abandon(struct object_slot *slot);
 
-/* Writes a small object, in one step; replaces one that is there. */
+/* Writes a small object, in one step; replaces one that is there. For what is checked when it is
+ * read (records, blobs): unlike a commit it is not made durable. */
 int object_put(struct store *s, const char *name, const void *data, size_t bytes,
 	struct err *e) MUST_CHECK;
 

@@ -140,8 +140,7 @@ static int make_layers(struct pull *p, struct image_record *record, struct err *
 	return r;
 }
 
-static int put_blob(
-	struct pull *p, const struct digest *d, const struct buf *text, struct err *e)
+static int put_blob(struct pull *p, const struct digest *d, const struct buf *text, struct err *e)
 {
 	char name[OBJECT_NAME_BYTES];
 
@@ -203,8 +202,8 @@ static int run(struct pull *p, struct err *e)
 	return r < 0 ? r : make_image(p, e);
 }
 
-int pull_image(struct store *s, const struct pull_options *o, struct digest *ret_manifest,
-	struct err *e)
+int pull_image(
+	struct store *s, const struct pull_options *o, struct digest *ret_manifest, struct err *e)
 {
 	autoclose int lock = object_lock_images(s, false, e);
 	autofree struct pull *p = calloc(1, sizeof(*p));

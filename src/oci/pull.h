@@ -10,9 +10,9 @@
 struct source;
 
 struct pull_options {
-	const char *reference; /* an absolute path in it, as image.c settles it */
-	const char *platform;  /* NULL: this host's */
-	unsigned max_layers;   /* 0: no limit */
+	const char *reference;	  /* an absolute path in it, as image.c settles it */
+	const char *platform;	  /* NULL: this host's */
+	unsigned max_layers;	  /* 0: no limit */
 	uint64_t max_layer_bytes; /* 0: LAYER_BYTES_MAX */
 	/* Called from any thread, never twice at once; other than 0 gives up. May be NULL. */
 	int (*progress)(void *context, const struct image_progress *p);

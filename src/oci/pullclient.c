@@ -26,8 +26,6 @@ struct pull_client {
 	struct digest manifest;
 };
 
-extern char **environ;
-
 static const char program_name[] = "supermachine-pull";
 
 /* Beside the running program (a build tree), or where an installation has it. */
@@ -46,7 +44,8 @@ static bool find_near_program(char out[PATH_BYTES])
 		return false;
 	slash[1] = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-		if (snprintf(out, PATH_BYTES, "%s%s%s", exe, places[i], program_name) < PATH_BYTES &&
+		if (snprintf(out, PATH_BYTES, "%s%s%s", exe, places[i], program_name) <
+				PATH_BYTES &&
 			!access(out, X_OK))
 			return true;
 	}
@@ -106,8 +105,8 @@ static int spawn(struct pull_client *c, const char *program, struct err *e)
 	const struct pull_request *q = c->request;
 	char layers[64], bytes[64], store[PATH_BYTES + 16], platform[80];
 	char reference[REF_TEXT_BYTES];
-	char *argv[] = {(char *)(uintptr_t)program_name, store, platform, layers, bytes, reference,
-		NULL};
+	char *argv[] = {
+		(char *)(uintptr_t)program_name, store, platform, layers, bytes, reference, NULL};
 	int ends[2], r;
 
 	snprintf(store, sizeof(store), "--store=%s", q->store);

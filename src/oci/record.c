@@ -185,7 +185,8 @@ static int load_name(const json_t *j, struct name_record *n)
 	const char *reference;
 
 	if (json_get_text(j, "reference", &reference, NULL) < 0 || !reference ||
-		load_digest(j, "manifest", &n->manifest) < 0 || load_platform(j, &n->platform) < 0 ||
+		load_digest(j, "manifest", &n->manifest) < 0 ||
+		load_platform(j, &n->platform) < 0 ||
 		json_get_u64(j, "added_at", &n->added_at, NULL) < 0 ||
 		load_identity(j, &n->file) < 0)
 		return -ENOENT;

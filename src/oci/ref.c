@@ -261,8 +261,10 @@ static int refuse_transport(const char *text, struct err *e)
 			continue;
 		err_set(e, -ENOTSUP, "images from %.*s are not supported by this version",
 			(int)strlen(others[i]) - 1, others[i]);
-		return err_remedy(e, "copy it first: skopeo copy %.80s oci:DIR:latest, then use "
-				     "oci:DIR:latest", text);
+		return err_remedy(e,
+			"copy it first: skopeo copy %.80s oci:DIR:latest, then use "
+			"oci:DIR:latest",
+			text);
 	}
 	return 0;
 }
@@ -274,9 +276,12 @@ static int parse_transport(const char *text, struct ref *r, struct err *e)
 		enum ref_transport transport;
 		size_t skip;
 	} forms[] = {
-		{"oci:", REF_LAYOUT, 4},     {"oci-archive:", REF_ARCHIVE, 12},
-		{"docker://", REF_REGISTRY, 9}, {"/", REF_PATH, 0},
-		{"./", REF_PATH, 0},	     {"../", REF_PATH, 0},
+		{"oci:", REF_LAYOUT, 4},
+		{"oci-archive:", REF_ARCHIVE, 12},
+		{"docker://", REF_REGISTRY, 9},
+		{"/", REF_PATH, 0},
+		{"./", REF_PATH, 0},
+		{"../", REF_PATH, 0},
 	};
 	size_t n;
 	int ret = refuse_transport(text, e);
@@ -315,8 +320,9 @@ int ref_parse(const char *text, struct ref *ret, struct err *e)
 
 void ref_format(const struct ref *r, char out[REF_TEXT_BYTES])
 {
-	static const char *const prefixes[] = {
-		[REF_LAYOUT] = "oci:", [REF_ARCHIVE] = "oci-archive:", [REF_PATH] = "",
+	static const char *const prefixes[] = {[REF_LAYOUT] = "oci:",
+		[REF_ARCHIVE] = "oci-archive:",
+		[REF_PATH] = "",
 		[REF_REGISTRY] = ""};
 	char digest[DIGEST_TEXT_BYTES] = "";
 	bool is_remote = r->transport == REF_REGISTRY;

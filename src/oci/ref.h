@@ -38,7 +38,8 @@ struct ref {
 	struct digest digest;
 };
 
-/* Parses the whole of `text`. -EINVAL malformed, -ENOTSUP a transport or algorithm not supported. */
+/* Parses the whole of `text`. -EINVAL malformed, -ENOTSUP a transport or algorithm not supported.
+ */
 int ref_parse(const char *text, struct ref *ret, struct err *e) MUST_CHECK;
 
 /* The normalised text; parsing it gives an equal ref. */

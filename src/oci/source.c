@@ -85,8 +85,8 @@ int source_read_document(
 }
 
 /* Replaces *at, an index, by the entry in it that fits the platform. */
-static int enter_index(struct source *s, const struct platform *wanted, struct descriptor *at,
-	struct err *e)
+static int enter_index(
+	struct source *s, const struct platform *wanted, struct descriptor *at, struct err *e)
 {
 	char digest[DIGEST_TEXT_BYTES];
 	const struct descriptor *chosen;
@@ -139,7 +139,8 @@ int layout_check_marker(const struct buf *oci_layout, struct err *e)
 		return err_ctx(e, "oci-layout");
 	/* image-spec image-layout.md: 1.0.0 is the only version there is. */
 	if (!version || strncmp(version, "1.", 2))
-		return err_set(e, -ENOTSUP, "is an OCI layout of version %.20s, only 1.0.0 is known",
+		return err_set(e, -ENOTSUP,
+			"is an OCI layout of version %.20s, only 1.0.0 is known",
 			version ? version : "(none)");
 	return 0;
 }

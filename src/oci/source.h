@@ -27,8 +27,8 @@ struct source_ops {
 	/* The index of all images at this place; a registry would ask for one tag instead. */
 	int (*resolve)(struct source *s, const struct ref *ref, const struct platform *wanted,
 		struct descriptor *ret, struct err *e);
-	int (*open_blob)(struct source *s, const struct digest *d, struct blob_stream **ret,
-		struct err *e);
+	int (*open_blob)(
+		struct source *s, const struct digest *d, struct blob_stream **ret, struct err *e);
 	void (*close)(struct source *s);
 };
 
@@ -44,8 +44,8 @@ int layout_open(const char *path, struct source **ret, struct err *e) MUST_CHECK
 void source_close(struct source *s);
 
 /* Reads a small document and checks its size and digest: only what is right is given out. */
-int source_read_document(struct source *s, const struct descriptor *d, struct buf *ret,
-	struct err *e) MUST_CHECK;
+int source_read_document(
+	struct source *s, const struct descriptor *d, struct buf *ret, struct err *e) MUST_CHECK;
 
 /* Follows indexes (at most INDEX_DEPTH_MAX, one in another) down to the manifest that the
  * reference and platform mean. */

@@ -18,7 +18,7 @@
 
 enum {
 	BACKLOG_PER_WORKER = 8, /* blocks in flight: this bounds the memory */
-	ZSTD_LEVEL = 1,		/* measured: 3 is half as fast for 3 % less; lz4 is 20 % larger */
+	ZSTD_LEVEL = 1, /* of 288 MB: 3 costs 40 % more time for 4 % less, lz4 is 22 % larger */
 };
 
 static int create_compressors(struct squash *q)

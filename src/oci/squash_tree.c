@@ -58,8 +58,9 @@ static bool can_hold(const char *key)
 static int add_xattrs(struct squash *q, const struct tree_inode *i)
 {
 	for (const struct tree_xattr *x = i->xattrs; x; x = x->next) {
-		int r = can_hold(x->key) ?
-			sqfs_xattr_writer_add(q->xattrs, x->key, x->value, x->bytes) : 0;
+		int r = can_hold(x->key)
+				? sqfs_xattr_writer_add(q->xattrs, x->key, x->value, x->bytes)
+				: 0;
 
 		if (r < 0)
 			return r;
@@ -160,8 +161,7 @@ static sqfs_inode_generic_t *new_directory(
 	/* The root's parent is a number that no inode has. */
 	uint32_t parent = n->parent ? n->parent->inode->number : q->n_inodes + 1;
 	uint32_t n_links = 2;
-	sqfs_inode_generic_t *i =
-		sqfs_dir_writer_create_inode(q->directories, 0, xattrs, parent);
+	sqfs_inode_generic_t *i = sqfs_dir_writer_create_inode(q->directories, 0, xattrs, parent);
 
 	if (!i)
 		return NULL;
@@ -191,8 +191,8 @@ static sqfs_inode_generic_t *inode_for(struct squash *q, const struct tree_node 
 	}
 }
 
-static int write_inode(struct squash *q, struct tree_inode *t, sqfs_inode_generic_t *i,
-	uint32_t xattrs)
+static int write_inode(
+	struct squash *q, struct tree_inode *t, sqfs_inode_generic_t *i, uint32_t xattrs)
 {
 	uint32_t offset;
 	uint64_t block;

@@ -34,8 +34,9 @@ static int default_path(char out[REF_PATH_BYTES], struct err *e)
 		n = -1;
 	if (n >= 0 && n < REF_PATH_BYTES)
 		return 0;
-	err_set(e, -EINVAL, n < 0 ? "there is no place for images: HOME is not set" :
-				    "the image store's path is too long");
+	err_set(e, -EINVAL,
+		n < 0 ? "there is no place for images: HOME is not set"
+		      : "the image store's path is too long");
 	return err_remedy(e, "set SUPERMACHINE_STORE to a directory");
 }
 
@@ -138,7 +139,7 @@ struct listing {
 		char file[OBJECT_NAME_BYTES];
 		struct name_record name;
 		struct image_record image;
-	} *items;
+	} * items;
 	size_t n, room;
 };
 

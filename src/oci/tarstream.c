@@ -13,7 +13,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-enum { INPUT_BYTES = 256 << 10 };
+enum { INPUT_BYTES = 256 << 10, TAR_BLOCK_BYTES = 512 };
 
 struct tar_stream {
 	struct blob *blob;
@@ -22,6 +22,7 @@ struct tar_stream {
 	struct hasher hasher;
 	uint64_t done_bytes, max_bytes;
 	bool has_plain_ended;
+	bool may_pad;	/* between entries, not inside of one's content */
 	struct err err; /* of our own callbacks: libarchive only passes on that they failed */
 	locale_t utf8, saved;
 	uint8_t input[INPUT_BYTES];
@@ -86,6 +87,20 @@ static int next_plain(struct tar_stream *t, const void **ret, size_t *ret_bytes)
 	return 1;
 }
 
+/* Some tools leave out the zeros that fill a tar's last block. The reader is given them, the hash
+ * is not. Returns how many. */
+static size_t pad(struct tar_stream *t, const void **ret)
+{
+	static const uint8_t zeros[TAR_BLOCK_BYTES];
+	size_t missing = (size_t)(-t->done_bytes % TAR_BLOCK_BYTES);
+
+	if (!t->may_pad)
+		return 0;
+	t->may_pad = false;
+	*ret = zeros;
+	return missing;
+}
+
 static la_ssize_t read_plain(struct archive *a, void *context, const void **ret)
 {
 	struct tar_stream *t = context;
@@ -95,6 +110,8 @@ static la_ssize_t read_plain(struct archive *a, void *context, const void **ret)
 	do
 		r = next_plain(t, ret, &bytes);
 	while (r > 0 && !bytes);
+	if (!r)
+		return (la_ssize_t)pad(t, ret);
 	if (r < 0)
 		archive_set_error(a, -r, "cannot be read");
 	return r < 0 ? -1 : (la_ssize_t)bytes;
@@ -152,8 +169,7 @@ static void leave_locale(struct tar_stream *t)
 		uselocale(t->saved);
 }
 
-int tar_stream_open(
-	struct blob *blob, uint64_t max_bytes, struct tar_stream **ret, struct err *e)
+int tar_stream_open(struct blob *blob, uint64_t max_bytes, struct tar_stream **ret, struct err *e)
 {
 	struct tar_stream *t = calloc(1, sizeof(*t));
 	int r;
@@ -193,6 +209,7 @@ int tar_stream_next(struct tar_stream *t, struct archive_entry **ret, struct err
 	int r;
 
 	enter_locale(t);
+	t->may_pad = true;
 	r = archive_read_next_header(t->tar, ret);
 	leave_locale(t);
 	if (r == ARCHIVE_EOF)
@@ -207,8 +224,10 @@ int tar_stream_data(struct tar_stream *t, const void **ret_data, size_t *ret_byt
 	uint64_t *ret_offset, struct err *e)
 {
 	la_int64_t offset;
-	int r = archive_read_data_block(t->tar, ret_data, ret_bytes, &offset);
+	int r;
 
+	t->may_pad = false;
+	r = archive_read_data_block(t->tar, ret_data, ret_bytes, &offset);
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r != ARCHIVE_OK && r != ARCHIVE_WARN)

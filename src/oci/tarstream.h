@@ -14,8 +14,8 @@ struct archive_entry;
 struct tar_stream;
 
 /* blob stays the caller's. max_bytes: ceiling for the plain tar. */
-int tar_stream_open(struct blob *blob, uint64_t max_bytes, struct tar_stream **ret,
-	struct err *e) MUST_CHECK;
+int tar_stream_open(
+	struct blob *blob, uint64_t max_bytes, struct tar_stream **ret, struct err *e) MUST_CHECK;
 void tar_stream_close(struct tar_stream *t);
 
 /* The next entry, valid until the next call: 1, or 0 at the end of the archive. */

@@ -72,8 +72,8 @@ struct tree_inode *tree_inode_new(struct tree *t, uint32_t mode, struct err *e)
 	return i;
 }
 
-static struct tree_node *node_new(struct tree *t, struct tree_node *parent, const char *name,
-	size_t chars, struct err *e)
+static struct tree_node *node_new(
+	struct tree *t, struct tree_node *parent, const char *name, size_t chars, struct err *e)
 {
 	struct tree_node *n = tree_alloc(t, sizeof(*n) + chars + 1, e);
 
@@ -265,7 +265,8 @@ int tree_white_out(struct tree *t, struct tree_node *n, struct err *e)
 static int refuse(struct err *e, const char *why)
 {
 	err_set(e, -EINVAL, "%s", why);
-	return err_remedy(e, "the layer is malformed or hostile: get the image from its maker again");
+	return err_remedy(
+		e, "the layer is malformed or hostile: get the image from its maker again");
 }
 
 static int make_directory(struct tree *t, struct tree_node *n, struct err *e)
@@ -307,7 +308,8 @@ static char *next_part(char **at)
 	}
 }
 
-int tree_walk(struct tree *t, char *path, struct tree_node **ret_dir, char **ret_name, struct err *e)
+int tree_walk(
+	struct tree *t, char *path, struct tree_node **ret_dir, char **ret_name, struct err *e)
 {
 	struct tree_node *dir = t->root, *above = NULL;
 	char *at = path, *part, *last = NULL;

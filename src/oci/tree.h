@@ -81,7 +81,8 @@ int tree_xattr_add(struct tree *t, struct tree_inode *i, const char *key, const 
 struct tree_node *tree_find(const struct tree_node *dir, const char *name);
 
 /* A child by name; made, still absent, when there is none. NULL with e set. */
-struct tree_node *tree_child(struct tree *t, struct tree_node *dir, const char *name, struct err *e);
+struct tree_node *tree_child(
+	struct tree *t, struct tree_node *dir, const char *name, struct err *e);
 
 /* Calls `each` for all children that are there, whiteouts included, in order of their names. */
 int tree_each(const struct tree_node *dir, int (*each)(void *context, struct tree_node *child),

@@ -9,9 +9,11 @@
 #include <sqfs/data_reader.h>
 #include <sqfs/error.h>
 #include <sqfs/id_table.h>
+#include <sqfs/io.h>
 #include <sqfs/xattr.h>
 #include <sqfs/xattr_reader.h>
 
+#include "oci/layer.h"
 #include "oci/squash.h"
 
 enum { NO_XATTRS = 0xffffffffu };
@@ -30,11 +32,25 @@ static int create_readers(struct unsquash *u)
 	return u->ids && u->directories && u->data && u->xattrs ? 0 : SQFS_ERROR_ALLOC;
 }
 
+/* Numbers that size memory, here and in libsquashfs: no layer of ours can have more inodes, nor any
+ * file more fragment blocks than bytes. */
+static int check_counts(const struct unsquash *u)
+{
+	const uint64_t n_inodes_max = LAYER_METADATA_BYTES_MAX / sizeof(struct tree_inode);
+
+	if (u->super.inode_count > n_inodes_max ||
+		u->super.fragment_entry_count > u->file->get_size(u->file))
+		return SQFS_ERROR_CORRUPTED;
+	return 0;
+}
+
 static int load_all(struct unsquash *u)
 {
 	sqfs_compressor_config_t config;
 	int r = sqfs_super_read(&u->super, u->file);
 
+	if (!r)
+		r = check_counts(u);
 	if (!r)
 		r = sqfs_compressor_config_init(&config, (SQFS_COMPRESSOR)u->super.compression_id,
 			u->super.block_size, SQFS_COMP_FLAG_UNCOMPRESS);

@@ -25,7 +25,7 @@ sm() { run --separate-stderr timeout -k 5 60 "$SM" "$@"; }
 @test "version is the same everywhere" {
 	sm version
 	[ "$status" = 0 ]
-	version=$(sed -n 's/.*SM_VERSION  *"\(.*\)"/\1/p' "$BATS_TEST_DIRNAME/../../include/supermachine.h")
+	version=$(sed -n 's/.*SM_VERSION[[:space:]]*"\(.*\)"/\1/p' "$BATS_TEST_DIRNAME/../../include/supermachine.h")
 	[[ "$output" == *"$version"* ]]
 	sm version --json
 	[ "$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["version"])' "$output")" = "$version" ]
