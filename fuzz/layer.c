@@ -20,7 +20,7 @@ enum { CEILING_BYTES = 1 << 20 };
 
 /* libsquashfs 1.2.0 does not free the blocks in flight after an error. */
 const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
 {
 	return "leak:libsquashfs\n";
 }

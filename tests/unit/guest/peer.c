@@ -144,6 +144,8 @@ int peer_set_up(void **state)
 	assert_true(p->pid >= 0);
 	if (p->pid == 0) {
 		close(events[0]);
+		free(p);
+		free(f);
 		run_agent(listen_fd, events[1]);
 	}
 	close(listen_fd);

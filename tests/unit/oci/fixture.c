@@ -19,7 +19,7 @@
 /* libsquashfs 1.2.0 does not free the blocks in flight when a writer is destroyed after an error.
  * They are bounded (squash.c, BACKLOG_PER_WORKER), and the helper program ends then anyway. */
 const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
 {
 	return "leak:libsquashfs\n";
 }
