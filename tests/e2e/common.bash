@@ -1,5 +1,6 @@
 # What every end-to-end test needs. Run by tools/test inside the emulated host, or on a host whose KVM runs Linux.
 #   SM        the command            IMAGES   directory with the OCI layouts busybox, debian, nasty
+#   KERNELS   directory of the guest kernels
 bats_require_minimum_version 1.5.0
 export SUPERMACHINE_EMULATE=never
 

@@ -167,6 +167,13 @@ teardown() { show; no_vmm_left; }
 	[ "$(< "$BATS_TEST_TMPDIR/1")" = one ] && [ "$(< "$BATS_TEST_TMPDIR/2")" = two ]
 }
 
+@test "--kernel: Debian's, as ELF vmlinux and as bzImage" {
+	for kernel in vmlinux vmlinuz; do
+		busybox --kernel "$KERNELS/default/$kernel" -- uname -r
+		[ "$status" = 0 ] && [[ "$output" == *-cloud-amd64 ]]
+	done
+}
+
 @test "an image with a Debian root runs python" {
 	[ -d "$IMAGES/debian" ] || skip "no Debian image (mmdebstrap could not make one)"
 	sm run "oci:$IMAGES/debian" python3 -c 'print(6*7)'
