@@ -59,12 +59,17 @@ static void allow_oom_kill(void)
 	close(fd);
 }
 
+/* Ignored signals survive execve, and so would whatever started us with. By system calls, since the
+ * C libraries do not let go of the few that they keep for themselves. */
 static void reset_signals(void)
 {
-	struct sigaction sa = {.sa_handler = SIG_DFL};
+	enum { KERNEL_SIGNALS = 64, KERNEL_SIGSET_BYTES = 8 };
+	/* the kernel's struct sigaction: SIG_DFL, no flags, no restorer, empty mask */
+	static const unsigned long by_default[4];
 	sigset_t none;
 
-	sigaction(SIGPIPE, &sa, NULL); /* the only one ignored; handlers end with execve */
+	for (int i = 1; i <= KERNEL_SIGNALS; i++)
+		syscall(SYS_rt_sigaction, i, by_default, NULL, KERNEL_SIGSET_BYTES);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
