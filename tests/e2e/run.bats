@@ -77,7 +77,7 @@ teardown() { show; no_vmm_left; }
 }
 
 @test "command not found is 127" {
-	busybox -- no-such-command
+	run -127 --separate-stderr timeout 60 "$SM" run "oci:$IMAGES/busybox" no-such-command
 	[ "$status" = 127 ] && [[ "$stderr" == *no-such-command* ]]
 }
 
