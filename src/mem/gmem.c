@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "mem/memfile_int.h"
 
 enum { HUGE_BYTES = 2 << 20, GUEST_PAGE_BYTES = 4096 };
 
@@ -88,6 +89,7 @@ void gmem_fini(struct gmem *g)
 
 	for (unsigned i = 0; i < g->n; i++)
 		munmap(g->regions[i].host, g->regions[i].bytes);
+	memfile_base_free(g->base);
 	*g = (struct gmem){0};
 	errno = saved;
 }

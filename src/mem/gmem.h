@@ -29,10 +29,14 @@ struct gmem_region {
 	uint8_t *host; /* aligned to 2 MiB */
 };
 
+struct memfile_base;
+
 struct gmem {
 	struct gmem_region regions[GMEM_REGIONS_MAX]; /* ascending, disjoint */
 	unsigned n;
-	uint64_t total; /* bytes of all regions */
+	uint64_t total;		   /* bytes of all regions */
+	struct memfile_base *base; /* owned; the files that the regions are private mappings of (see
+				    * mem/memfile.h); NULL: the memory is fresh */
 };
 
 #define autogmem CLEANUP(gmem_fini)
@@ -54,7 +58,9 @@ void *gmem_ptr(const struct gmem *g, gpa_t gpa, uint64_t bytes);
 int gmem_copy_in(const struct gmem *g, void *to, gpa_t gpa, uint64_t bytes) MUST_CHECK;
 int gmem_copy_out(const struct gmem *g, gpa_t gpa, const void *from, uint64_t bytes) MUST_CHECK;
 
-/* Gives the host pages wholly inside the range back to the host; the guest reads zeroes there
- * afterwards. Returns the bytes given back, -EFAULT when a byte of the range is not RAM, or
- * -errno of madvise. */
+/* Gives the host pages wholly inside the range back to the host. The guest reads zeroes there
+ * afterwards or, where RAM is mapped from a snapshot, what the snapshot has there: it has said that
+ * the content does not matter to it (virtio 1.2 §5.5.6: a page of the balloon, or one reported
+ * free, may read as anything). Returns the bytes given back, -EFAULT when a byte of the range is
+ * not RAM, or -errno of madvise. */
 int64_t gmem_discard(const struct gmem *g, gpa_t gpa, uint64_t bytes) MUST_CHECK;
