@@ -3,19 +3,16 @@
 #include "backend/disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/disk_io.h"
 #include "base/fd.h"
 #include "base/iov.h"
 
-enum {
-	ZERO_RANGE = 0x10, /* FALLOC_FL_ZERO_RANGE of linux/falloc.h, which not every libc has */
-	ZEROES_AT_ONCE = 4096,
-};
+enum { ZEROES_AT_ONCE = 4096 };
 
 struct disk_raw {
 	struct disk disk;
@@ -26,46 +23,6 @@ struct disk_raw {
 static struct disk_raw *of(struct disk *d)
 {
 	return container_of(d, struct disk_raw, disk);
-}
-
-typedef ssize_t vector_io(int fd, const struct iovec *iov, int n, off_t at);
-
-/* Goes on after a short transfer, buffer by buffer: rare, so simple. Returns the bytes moved, fewer
- * than the list only at the end of the file, or -errno. */
-static ssize_t finish(
-	vector_io *io, int fd, const struct iovec *iov, unsigned n, size_t done, uint64_t offset)
-{
-	size_t before = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		while (done < before + iov[i].iov_len) {
-			struct iovec rest = {(char *)iov[i].iov_base + (done - before),
-				iov[i].iov_len - (done - before)};
-			ssize_t got = io(fd, &rest, 1, (off_t)(offset + done));
-
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got < 0)
-				return -errno;
-			if (got == 0)
-				return (ssize_t)done;
-			done += (size_t)got;
-		}
-		before += iov[i].iov_len;
-	}
-	return (ssize_t)done;
-}
-
-static ssize_t move(
-	vector_io *io, int fd, const struct iovec *iov, unsigned n, size_t bytes, uint64_t offset)
-{
-	ssize_t got = io(fd, iov, (int)n, (off_t)offset);
-
-	if (got < 0 && errno != EINTR)
-		return -errno;
-	if (got == (ssize_t)bytes)
-		return got;
-	return finish(io, fd, iov, n, got < 0 ? 0 : (size_t)got, offset);
 }
 
 /* The last sector of a file that ends inside it is zeroes from there on. */
@@ -83,7 +40,7 @@ static int raw_read(struct disk *d, const struct iovec *iov, unsigned n, uint64_
 {
 	struct disk_raw *raw = of(d);
 	size_t bytes = iov_bytes(iov, n);
-	ssize_t got = move(preadv, raw->fd, iov, n, bytes, offset);
+	ssize_t got = disk_io_read(raw->fd, iov, n, bytes, offset);
 
 	if (got < 0)
 		return (int)got;
@@ -97,7 +54,7 @@ static int raw_read(struct disk *d, const struct iovec *iov, unsigned n, uint64_
 static int raw_write(struct disk *d, const struct iovec *iov, unsigned n, uint64_t offset)
 {
 	size_t bytes = iov_bytes(iov, n);
-	ssize_t got = move(pwritev, of(d)->fd, iov, n, bytes, offset);
+	ssize_t got = disk_io_write(of(d)->fd, iov, n, bytes, offset);
 
 	if (got < 0)
 		return (int)got;
@@ -109,19 +66,9 @@ static int raw_flush(struct disk *d)
 	return fdatasync(of(d)->fd) < 0 ? -errno : 0;
 }
 
-static int allocate(struct disk *d, int mode, uint64_t offset, uint64_t bytes)
-{
-	int r;
-
-	do
-		r = fallocate(of(d)->fd, mode, (off_t)offset, (off_t)bytes);
-	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : 0;
-}
-
 static int raw_discard(struct disk *d, uint64_t offset, uint64_t bytes)
 {
-	return allocate(d, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
+	return disk_io_punch(of(d)->fd, offset, bytes);
 }
 
 static int write_zeroes_by_hand(struct disk *d, uint64_t offset, uint64_t bytes)
@@ -144,8 +91,7 @@ static int write_zeroes_by_hand(struct disk *d, uint64_t offset, uint64_t bytes)
  * in place (tmpfs does not), so the last resort is to write. */
 static int raw_write_zeroes(struct disk *d, uint64_t offset, uint64_t bytes, bool may_unmap)
 {
-	int r = may_unmap ? raw_discard(d, offset, bytes)
-			  : allocate(d, ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, bytes);
+	int r = may_unmap ? raw_discard(d, offset, bytes) : disk_io_zero(of(d)->fd, offset, bytes);
 
 	return r == -EOPNOTSUPP ? write_zeroes_by_hand(d, offset, bytes) : r;
 }

@@ -56,6 +56,12 @@ enum {
 
 	BUCKETS = 256,	    /* of the connection table; a power of two */
 	REFUSALS_MAX = 128, /* resets waiting to be told for what has no connection */
+	STALE_MAX = 4096,   /* the same of connections that a snapshot names */
+
+	/* Ports that the host's connections come from: 2^30 of them, so that one is not used again
+	 * soon; above what people choose by hand, below VMADDR_PORT_ANY. */
+	FIRST_PORT = 0x40000000,
+	LAST_PORT = 0x7fffffff,
 };
 
 struct link {
@@ -133,6 +139,9 @@ struct mux {
 	uint64_t next_deadline_ns; /* not later than any connection's; UINT64_MAX: none */
 	struct refusal refusals[REFUSALS_MAX];
 	unsigned refusal_at, n_refusals;
+	struct refusal *stale; /* of a snapshot; told before all else. NULL when there are none */
+	uint32_t stale_at, n_stale; /* the first that is not told yet, how many are not */
+	uint64_t stopped_ns;	    /* when the thread ended; 0: it never ran */
 
 	pthread_mutex_t lock;
 	pthread_cond_t reset_done;
@@ -201,6 +210,9 @@ bool conn_may_read(const struct conn *c);
 
 /* Bytes that the guest still has room for. */
 uint32_t conn_credit(const struct conn *c);
+
+/* vsock_mux.c: every connection and every packet that waits for the guest. */
+void mux_drop_all(struct mux *m);
 
 /* mux_tx.c */
 

@@ -2,7 +2,7 @@
 /* Packets to the guest: whose turn it is, and what it has to say. */
 #include "backend/mux_int.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/iov.h"
 
@@ -98,10 +98,8 @@ void mux_refuse(struct mux *m, const struct mux_header *header)
 	m->n_refusals++;
 }
 
-static void next_refusal(struct mux *m, struct mux_header *h)
+static void fill_refusal(const struct mux *m, const struct refusal *refusal, struct mux_header *h)
 {
-	const struct refusal *refusal = &m->refusals[m->refusal_at];
-
 	*h = (struct mux_header){
 		.src_cid = refusal->cid,
 		.dst_cid = m->config.guest_cid,
@@ -110,17 +108,35 @@ static void next_refusal(struct mux *m, struct mux_header *h)
 		.type = refusal->type,
 		.op = VSOCK_OP_RST,
 	};
+}
+
+static void next_stale(struct mux *m, struct mux_header *h)
+{
+	fill_refusal(m, &m->stale[m->stale_at++], h);
+	if (--m->n_stale)
+		return;
+	free(m->stale);
+	m->stale = NULL;
+}
+
+static void next_refusal(struct mux *m, struct mux_header *h)
+{
+	fill_refusal(m, &m->refusals[m->refusal_at], h);
 	m->refusal_at = (m->refusal_at + 1) % REFUSALS_MAX;
 	m->n_refusals--;
 }
 
 bool mux_has_next(const struct mux *m)
 {
-	return m->n_refusals || m->ready.next != &m->ready;
+	return m->n_stale || m->n_refusals || m->ready.next != &m->ready;
 }
 
 bool mux_next(struct mux *m, struct mux_header *ret_header, const struct iovec *room, unsigned n)
 {
+	if (m->n_stale) {
+		next_stale(m, ret_header);
+		return true;
+	}
 	if (m->n_refusals) {
 		next_refusal(m, ret_header);
 		return true;

@@ -11,13 +11,6 @@
 #include "backend/mux_int.h"
 #include "base/clock.h"
 
-enum {
-	/* Ports that the host's connections come from: 2^30 of them, so that one is not used again
-	 * soon; above what people choose by hand, below VMADDR_PORT_ANY. */
-	FIRST_PORT = 0x40000000,
-	LAST_PORT = 0x7fffffff,
-};
-
 static void woken(struct loop_watch *w, unsigned events)
 {
 	struct mux *m = container_of(w, struct mux, wake);
@@ -98,11 +91,14 @@ static void wake(struct mux *m)
 	(void)!write(m->wake.fd, &one, sizeof(one));
 }
 
-static void drop_everything(struct mux *m)
+void mux_drop_all(struct mux *m)
 {
 	while (m->all.next != &m->all)
 		conn_free(container_of(m->all.next, struct conn, all));
 	m->n_refusals = 0;
+	free(m->stale);
+	m->stale = NULL;
+	m->n_stale = 0;
 	m->next_deadline_ns = UINT64_MAX;
 }
 
@@ -166,7 +162,7 @@ void mux_settle(struct mux *m)
 	pthread_mutex_unlock(&m->lock);
 
 	if (want_reset) {
-		drop_everything(m);
+		mux_drop_all(m);
 		pthread_mutex_lock(&m->lock);
 		m->resets_made = asked;
 		pthread_cond_broadcast(&m->reset_done);
@@ -262,11 +258,28 @@ static int start_thread(struct mux *m)
 	return -r;
 }
 
+/* The guest stood still while the thread did not run, so that nobody was late. */
+static void skip_pause(struct mux *m)
+{
+	uint64_t pause_ns = m->stopped_ns ? clock_now_ns() - m->stopped_ns : 0;
+
+	for (struct link *at = m->all.next; at != &m->all; at = at->next) {
+		struct conn *c = container_of(at, struct conn, all);
+
+		if (c->deadline_ns)
+			c->deadline_ns += pause_ns;
+	}
+	if (m->next_deadline_ns != UINT64_MAX)
+		m->next_deadline_ns += pause_ns;
+	m->stopped_ns = 0;
+}
+
 int mux_start(struct mux *m, struct err *e)
 {
 	int r;
 
 	m->loop.is_stopping = false;
+	skip_pause(m);
 	pthread_mutex_lock(&m->lock);
 	r = start_thread(m);
 	m->is_running = r == 0;
@@ -293,6 +306,7 @@ void mux_stop(struct mux *m)
 		return;
 	loop_stop(&m->loop);
 	pthread_join(m->thread, NULL);
+	m->stopped_ns = clock_now_ns();
 }
 
 void mux_free(struct mux *m)
@@ -300,7 +314,7 @@ void mux_free(struct mux *m)
 	if (!m)
 		return;
 	mux_stop(m);
-	drop_everything(m);
+	mux_drop_all(m);
 	free_requests(take_requests(m));
 	loop_remove(&m->loop, &m->wake);
 	close(m->wake.fd);

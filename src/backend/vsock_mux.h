@@ -69,6 +69,14 @@ int mux_connect(struct mux *m, uint32_t guest_port, int fd) MUST_CHECK;
  * program but by end of file. Done when it returns. Any thread but the muxer's. */
 void mux_reset(struct mux *m);
 
+struct snapio;
+
+/* Walks the guest's connections (their ports, no bytes). Loading drops every connection of this
+ * muxer, as mux_reset does, and remembers to send the guest a reset (VIRTIO_VSOCK_OP_RST) for each
+ * that was saved, before any other packet: connections are of the host that saved them. The thread
+ * must not run. */
+void mux_snap(struct mux *m, struct snapio *io);
+
 /* Connections at this moment. Any thread. */
 unsigned mux_connections(const struct mux *m);
 

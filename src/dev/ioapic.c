@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "base/snapio.h"
 #include "dev/bus.h"
 
 enum {
@@ -77,12 +78,19 @@ static void deliver(struct ioapic *io, const struct message *m)
 		io->msi(io->msi_ctx, m->address, m->data);
 }
 
+static void reset(struct ioapic *io)
+{
+	io->select = io->id = 0;
+	io->pending = 0;
+	for (unsigned pin = 0; pin < io->n_pins; pin++)
+		io->redirection[pin] = RTE_MASKED;
+}
+
 void ioapic_init(struct ioapic *io, unsigned n_pins, ioapic_msi *msi, void *msi_ctx)
 {
 	*io = (struct ioapic){.n_pins = n_pins, .msi = msi, .msi_ctx = msi_ctx};
 	pthread_mutex_init(&io->lock, NULL);
-	for (unsigned pin = 0; pin < io->n_pins; pin++)
-		io->redirection[pin] = RTE_MASKED;
+	reset(io);
 }
 
 void ioapic_fini(struct ioapic *io)
@@ -198,4 +206,53 @@ static const struct bus_ops ops = {mmio_read, mmio_write};
 int ioapic_register(struct ioapic *io, struct bus *mmio, uint64_t base, struct err *e)
 {
 	return bus_add(mmio, base, IOAPIC_BYTES, &ops, io, "I/O APIC", e);
+}
+
+/* What neither the guest's writes nor its interrupts can make. */
+static void check_loaded(const struct ioapic *io, struct snapio *snap)
+{
+	uint64_t unmasked = 0;
+
+	for (unsigned pin = 0; pin < io->n_pins; pin++) {
+		if (io->redirection[pin] & (RTE_STATUS | RTE_REMOTE_IRR))
+			snapio_fail(snap, "redirection", "entry %u has read-only bits set", pin);
+		if (!(io->redirection[pin] & RTE_MASKED))
+			unmasked |= 1ull << pin;
+	}
+	if (io->id & ~ID_MASK)
+		snapio_fail(snap, "ioapic_id", "%u is no identity of an I/O APIC", io->id);
+	if (io->n_pins < 64 && io->pending >> io->n_pins)
+		snapio_fail(snap, "pending", "%#llx has more than %u pins",
+			(unsigned long long)io->pending, io->n_pins);
+	if (io->pending & unmasked)
+		snapio_fail(snap, "pending", "%#llx waits on pins that are not masked",
+			(unsigned long long)(io->pending & unmasked));
+}
+
+static void walk(struct ioapic *io, struct snapio *snap)
+{
+	uint32_t n_pins = io->n_pins;
+
+	snapio_u32(snap, "n_pins", &n_pins);
+	if (n_pins != io->n_pins)
+		snapio_fail(snap, "n_pins", "the I/O APIC had %u pins, the one here has %u", n_pins,
+			io->n_pins);
+	snapio_u8(snap, "select", &io->select);
+	snapio_u8(snap, "ioapic_id", &io->id);
+	snapio_u64(snap, "pending", &io->pending);
+	for (unsigned pin = 0; pin < io->n_pins; pin++)
+		snapio_u64(snap, "redirection", &io->redirection[pin]);
+}
+
+void ioapic_snap(struct ioapic *io, struct snapio *snap)
+{
+	pthread_mutex_lock(&io->lock);
+	walk(io, snap);
+	if (snapio_is_loading(snap)) {
+		if (snapio_is_good(snap))
+			check_loaded(io, snap);
+		if (!snapio_is_good(snap))
+			reset(io);
+	}
+	pthread_mutex_unlock(&io->lock);
 }

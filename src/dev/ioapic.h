@@ -39,6 +39,11 @@ struct ioapic {
 void ioapic_init(struct ioapic *io, unsigned n_pins, ioapic_msi *msi, void *msi_ctx);
 void ioapic_fini(struct ioapic *io);
 
+struct snapio;
+
+/* Walks its registers; the number of pins must be the same. No vCPU and no device runs. */
+void ioapic_snap(struct ioapic *io, struct snapio *snap);
+
 /* Puts it on the MMIO bus at `base` (0xfec00000 on a PC). As bus_add. */
 int ioapic_register(struct ioapic *io, struct bus *mmio, uint64_t base, struct err *e) MUST_CHECK;
 

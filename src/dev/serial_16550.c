@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/snapio.h"
 #include "dev/bus.h"
 
 enum {
@@ -50,11 +51,20 @@ enum {
 	MSR_DCD = 1 << 7,
 };
 
+static void reset(struct serial *s)
+{
+	s->ier = s->mcr = s->scr = s->dlm = 0;
+	s->lcr = 3;
+	s->dll = 1;
+	s->is_fifo_on = s->is_thre_pending = s->is_overrun = s->is_irq_high = false;
+	s->input_at = s->input_n = s->output_n = 0;
+}
+
 void serial_init(struct serial *s, const struct irq *irq, serial_sink *sink, void *sink_ctx)
 {
-	*s = (struct serial){
-		.irq = *irq, .sink = sink, .sink_ctx = sink_ctx, .lcr = 3, .dll = 1, .mcr = 0};
+	*s = (struct serial){.irq = *irq, .sink = sink, .sink_ctx = sink_ctx};
 	pthread_mutex_init(&s->lock, NULL);
+	reset(s);
 }
 
 void serial_fini(struct serial *s)
@@ -275,5 +285,53 @@ void serial_flush(struct serial *s)
 {
 	pthread_mutex_lock(&s->lock);
 	flush(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void walk_registers(struct serial *s, struct snapio *io)
+{
+	snapio_u8(io, "ier", &s->ier);
+	snapio_u8(io, "lcr", &s->lcr);
+	snapio_u8(io, "mcr", &s->mcr);
+	snapio_u8(io, "scr", &s->scr);
+	snapio_u8(io, "dll", &s->dll);
+	snapio_u8(io, "dlm", &s->dlm);
+	snapio_bool(io, "is_fifo_on", &s->is_fifo_on);
+	snapio_bool(io, "is_thre_pending", &s->is_thre_pending);
+	snapio_bool(io, "is_overrun", &s->is_overrun);
+	if (s->ier & ~IER_ALL)
+		snapio_fail(io, "ier", "%#x has bits that do not exist", s->ier);
+	if (s->mcr & ~MCR_ALL)
+		snapio_fail(io, "mcr", "%#x has bits that do not exist", s->mcr);
+}
+
+/* What has been typed ahead, first byte first. */
+static void walk_input(struct serial *s, struct snapio *io)
+{
+	uint8_t input[SERIAL_INPUT_ROOM];
+	uint32_t n = s->input_n;
+
+	for (uint32_t i = 0; i < n; i++)
+		input[i] = s->input[(s->input_at + i) % SERIAL_INPUT_ROOM];
+	snapio_count(io, "n_input", &n, SERIAL_INPUT_ROOM);
+	snapio_bytes(io, "input", input, n);
+	if (!snapio_is_loading(io) || !snapio_is_good(io))
+		return;
+	memcpy(s->input, input, n);
+	s->input_at = 0;
+	s->input_n = n;
+}
+
+void serial_snap(struct serial *s, struct snapio *io)
+{
+	pthread_mutex_lock(&s->lock);
+	flush(s);
+	walk_registers(s, io);
+	walk_input(s, io);
+	if (snapio_is_loading(io) && !snapio_is_good(io))
+		reset(s);
+	/* The level follows from the rest. Its edge was seen before the state was saved, and what
+	 * came of it is in the interrupt controllers. */
+	s->is_irq_high = cause(s) != IIR_NONE;
 	pthread_mutex_unlock(&s->lock);
 }

@@ -45,6 +45,12 @@ struct serial {
 void serial_init(struct serial *s, const struct irq *irq, serial_sink *sink, void *sink_ctx);
 void serial_fini(struct serial *s);
 
+struct snapio;
+
+/* Walks its registers and what has been typed ahead; gathered output goes to the sink first. No
+ * vCPU runs. */
+void serial_snap(struct serial *s, struct snapio *io);
+
 /* Puts it on a port bus at `base` (COM1: 0x3f8). As bus_add. */
 int serial_register(struct serial *s, struct bus *pio, uint64_t base, struct err *e) MUST_CHECK;
 

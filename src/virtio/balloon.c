@@ -13,6 +13,7 @@
 
 #include "base/iov.h"
 #include "base/le.h"
+#include "base/snapio.h"
 #include "mem/gmem.h"
 
 enum {
@@ -167,6 +168,22 @@ static void reset(struct virtio_dev *d)
 	of(d)->config.actual = 0;
 }
 
+static void snap(struct virtio_dev *d, struct snapio *io)
+{
+	struct balloon *b = of(d);
+	uint32_t wanted = b->config.num_pages, actual = b->config.actual;
+
+	snapio_u32(io, "balloon_wanted_pages", &wanted);
+	snapio_u32(io, "balloon_actual_pages", &actual);
+	if (snapio_is_loading(io) && wanted > d->gmem->total >> PAGE_SHIFT)
+		snapio_fail(
+			io, "balloon_wanted_pages", "%u pages are more than the guest has", wanted);
+	if (!snapio_is_good(io))
+		return;
+	b->config.num_pages = wanted;
+	b->config.actual = actual; /* the guest's word, which nothing here relies on */
+}
+
 static void balloon_free(struct virtio_dev *d)
 {
 	virtio_fini(d);
@@ -182,6 +199,7 @@ static const struct virtio_ops ops = {
 	.reset = reset,
 	.notify = notify,
 	.config_write = config_write,
+	.snap = snap,
 	.free = balloon_free,
 };
 

@@ -7,6 +7,7 @@
 
 #include "backend/disk.h"
 #include "base/iov.h"
+#include "base/snapio.h"
 
 enum {
 	BLK_QUEUE_SIZE = VQ_SIZE_MAX,
@@ -243,6 +244,32 @@ static void notify(struct virtio_dev *d, unsigned queue)
 	virtio_serve(d, queue, handle);
 }
 
+/* Nothing but what the guest knows about its disk, which must be true of this one. */
+static void snap(struct virtio_dev *d, struct snapio *io)
+{
+	struct blk *b = of(d);
+	uint64_t sectors = b->config.capacity;
+	bool is_read_only = b->disk->is_read_only;
+	char serial[BLK_SERIAL_BYTES];
+
+	memcpy(serial, b->serial, sizeof(serial));
+	snapio_u64(io, "disk_sectors", &sectors);
+	snapio_bool(io, "disk_is_read_only", &is_read_only);
+	snapio_bytes(io, "disk_serial", serial, sizeof(serial));
+	if (memcmp(serial, b->serial, sizeof(serial)) != 0)
+		snapio_fail(io, "disk_serial", "another disk than \"%.*s\" was in its place",
+			BLK_SERIAL_BYTES, b->serial);
+	if (sectors != b->config.capacity)
+		snapio_fail(io, "disk_sectors",
+			"disk \"%.*s\" had %llu sectors of 512 bytes, the one here has %llu",
+			BLK_SERIAL_BYTES, b->serial, (unsigned long long)sectors,
+			(unsigned long long)b->config.capacity);
+	if (is_read_only != b->disk->is_read_only)
+		snapio_fail(io, "disk_is_read_only", "disk \"%.*s\" was %s, the one here is %s",
+			BLK_SERIAL_BYTES, b->serial, is_read_only ? "read-only" : "writable",
+			is_read_only ? "writable" : "read-only");
+}
+
 static void blk_free(struct virtio_dev *d)
 {
 	struct blk *b = of(d);
@@ -259,6 +286,7 @@ static const struct virtio_ops ops = {
 	.queue_size = BLK_QUEUE_SIZE,
 	.config_size = sizeof(struct blk_config),
 	.notify = notify,
+	.snap = snap,
 	.free = blk_free,
 };
 

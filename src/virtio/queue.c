@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/snapio.h"
 #include "mem/gmem.h"
 
 enum {
@@ -111,6 +112,94 @@ int vq_enable(struct virtq *q, bool has_event_idx)
 	return 0;
 }
 
+/* Whether the driver has made more available than fits: it has lost count, or counts buffers that
+ * the device still has. */
+static bool is_overrun(const struct virtq *q, uint16_t waiting)
+{
+	return waiting > q->size - q->in_flight;
+}
+
+static uint16_t waiting_in(const struct virtq *q)
+{
+	return (uint16_t)(load(q->avail, RING_IDX) - q->next_avail);
+}
+
+static void walk_fields(struct virtq *q, struct snapio *io)
+{
+	snapio_u16(io, "queue_size", &q->size);
+	snapio_bool(io, "queue_is_ready", &q->is_ready);
+	snapio_bool(io, "queue_is_broken", &q->is_broken);
+	snapio_bool(io, "queue_has_event_idx", &q->has_event_idx);
+	snapio_u64(io, "queue_desc", &q->desc_gpa);
+	snapio_u64(io, "queue_avail", &q->avail_gpa);
+	snapio_u64(io, "queue_used", &q->used_gpa);
+	snapio_u16(io, "queue_next_avail", &q->next_avail);
+	snapio_u16(io, "queue_next_used", &q->next_used);
+	snapio_u16(io, "queue_signalled", &q->signalled);
+	snapio_u16(io, "queue_in_flight", &q->in_flight);
+}
+
+/* Takes what was loaded into use, if it is what a driver could have set up and a device at rest
+ * could have left. */
+static void check_loaded(struct virtq *q, const struct virtq *loaded, struct snapio *io)
+{
+	if (loaded->in_flight)
+		snapio_fail(io, "queue_in_flight", "%u requests were under way", loaded->in_flight);
+	if (loaded->next_avail != loaded->next_used)
+		snapio_fail(io, "queue_next_used", "%u requests were taken, %u completed",
+			loaded->next_avail, loaded->next_used);
+	if (loaded->size > q->size_max)
+		snapio_fail(io, "queue_size", "%u is more than the %u that there may be",
+			loaded->size, q->size_max);
+	q->size = loaded->size;
+	q->desc_gpa = loaded->desc_gpa;
+	q->avail_gpa = loaded->avail_gpa;
+	q->used_gpa = loaded->used_gpa;
+	if (!loaded->is_ready) {
+		if (loaded->next_avail || loaded->signalled || loaded->is_broken ||
+			loaded->has_event_idx)
+			snapio_fail(io, "queue_is_ready", "it is not, but it was used");
+		return;
+	}
+	if (snapio_is_good(io) && vq_enable(q, loaded->has_event_idx) < 0) {
+		snapio_fail(io, "queue_desc",
+			"a queue of %u entries whose areas are at %#llx, %#llx and %#llx cannot be",
+			q->size, (unsigned long long)q->desc_gpa, (unsigned long long)q->avail_gpa,
+			(unsigned long long)q->used_gpa);
+	}
+	if (!snapio_is_good(io))
+		return;
+	q->next_avail = loaded->next_avail;
+	q->next_used = loaded->next_used;
+	q->signalled = loaded->signalled;
+	q->is_broken = loaded->is_broken;
+	if (!q->is_broken && is_overrun(q, waiting_in(q)))
+		snapio_fail(io, "queue_next_avail", "%u is not near %u, which the ring says",
+			q->next_avail, load(q->avail, RING_IDX));
+}
+
+void vq_snap(struct virtq *q, struct snapio *io)
+{
+	struct virtq fields = snapio_is_loading(io) ? (struct virtq){.size = 0} : *q;
+
+	if (!snapio_is_loading(io)) {
+		if (q->in_flight)
+			snapio_fail(
+				io, "queue_in_flight", "%u requests are under way", q->in_flight);
+		/* What vq_pop would find out when it looks next. */
+		if (q->is_ready && !q->is_broken)
+			fields.is_broken = is_overrun(q, waiting_in(q));
+	}
+	walk_fields(&fields, io);
+	if (!snapio_is_loading(io))
+		return;
+	vq_reset(q);
+	if (snapio_is_good(io))
+		check_loaded(q, &fields, io);
+	if (!snapio_is_good(io))
+		vq_reset(q);
+}
+
 /* One copy of a descriptor: what is checked is what is used, whatever the guest does meanwhile. */
 static int fetch(const struct table *t, uint32_t index, struct desc *ret)
 {
@@ -199,11 +288,10 @@ int vq_pop(struct virtq *q, struct vq_chain *ret_chain)
 		return -EPROTO;
 	if (!q->is_ready)
 		return 0;
-	waiting = (uint16_t)(load(q->avail, RING_IDX) - q->next_avail);
+	waiting = waiting_in(q);
 	if (!waiting)
 		return 0;
-	/* More than fit: the driver has lost count, or counts buffers that we still have. */
-	if (waiting > q->size - q->in_flight) {
+	if (is_overrun(q, waiting)) {
 		q->is_broken = true;
 		return -EPROTO;
 	}

@@ -71,6 +71,12 @@ void vq_push(struct virtq *q, uint16_t head, uint32_t written);
 /* Whether the driver wants an interrupt for what was pushed since this was last asked. */
 bool vq_wants_interrupt(struct virtq *q);
 
+struct snapio;
+
+/* Walks the queue's state; nothing may be in flight. What is loaded is checked like vq_enable does,
+ * and the areas are found in RAM again. */
+void vq_snap(struct virtq *q, struct snapio *io);
+
 /* Asks the driver (a hint, no more) not to notify while the device looks at the queue anyway. */
 void vq_notify_off(struct virtq *q);
 

@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/snapio.h"
+
 enum {
 	/* Requests in one turn of a queue, before others on the same loop get theirs. */
 	REQUESTS_A_TURN = 256,
@@ -240,4 +242,82 @@ void virtio_serve(struct virtio_dev *d, unsigned queue, virtio_request *handle)
 		virtio_need_reset(d);
 	else if (!left)
 		virtio_poke(d, queue);
+}
+
+/* --- Saved state --- */
+
+enum {
+	STATUS_ALL = VIRTIO_S_ACKNOWLEDGE | VIRTIO_S_DRIVER | VIRTIO_S_DRIVER_OK |
+		     VIRTIO_S_FEATURES_OK | VIRTIO_S_NEEDS_RESET | VIRTIO_S_FAILED,
+	INT_ALL = VIRTIO_INT_USED | VIRTIO_INT_CONFIG,
+};
+
+/* What the device is, which no load changes. */
+static void snap_identity(struct virtio_dev *d, struct snapio *io)
+{
+	uint32_t id = d->ops->id, n_queues = d->ops->n_queues;
+
+	snapio_u32(io, "virtio_id", &id);
+	if (id != d->ops->id)
+		snapio_fail(io, "virtio_id", "it is of a device of kind %u, here is a %s (kind %u)",
+			id, d->ops->name, d->ops->id);
+	snapio_u32(io, "n_queues", &n_queues);
+	if (n_queues != d->ops->n_queues)
+		snapio_fail(io, "n_queues", "it had %u queues, the %s device here has %u", n_queues,
+			d->ops->name, d->ops->n_queues);
+}
+
+static void check_status(struct virtio_dev *d, uint32_t status, struct snapio *io)
+{
+	if (status & ~(uint32_t)STATUS_ALL)
+		snapio_fail(io, "status", "%#x has bits that do not exist", status);
+	if (status & VIRTIO_S_DRIVER_OK && !(status & VIRTIO_S_FEATURES_OK))
+		snapio_fail(
+			io, "status", "%#x: the driver runs without features agreed on", status);
+	if (status & VIRTIO_S_FEATURES_OK && !are_features_good(d))
+		snapio_fail(io, "driver_features",
+			"the guest uses features %#llx, the %s device here offers %#llx",
+			(unsigned long long)d->driver_features, d->ops->name,
+			(unsigned long long)d->features);
+}
+
+static void snap_registers(struct virtio_dev *d, struct snapio *io)
+{
+	uint32_t status = atomic_load(&d->status);
+	uint32_t interrupts = atomic_load(&d->interrupt_status);
+
+	snapio_u64(io, "driver_features", &d->driver_features);
+	snapio_u32(io, "status", &status);
+	snapio_u32(io, "interrupt_status", &interrupts);
+	snapio_u32(io, "config_generation", &d->config_generation);
+	snapio_u32(io, "device_features_select", &d->device_features_select);
+	snapio_u32(io, "driver_features_select", &d->driver_features_select);
+	snapio_u32(io, "queue_select", &d->queue_select);
+	if (!snapio_is_loading(io))
+		return;
+	check_status(d, status, io);
+	if (interrupts & ~(uint32_t)INT_ALL)
+		snapio_fail(io, "interrupt_status", "%#x has bits that do not exist", interrupts);
+	if (!snapio_is_good(io))
+		return;
+	atomic_store(&d->status, status);
+	atomic_store(&d->interrupt_status, interrupts);
+}
+
+void virtio_snap(struct virtio_dev *d, struct snapio *io)
+{
+	bool is_loading = snapio_is_loading(io);
+
+	pthread_mutex_lock(&d->lock);
+	snap_identity(d, io);
+	snap_registers(d, io);
+	for (unsigned i = 0; i < d->ops->n_queues; i++)
+		vq_snap(&d->queues[i], io);
+	if (d->ops->snap)
+		d->ops->snap(d, io);
+	if (is_loading && !snapio_is_good(io))
+		reset(d);
+	pthread_mutex_unlock(&d->lock);
+	for (unsigned i = 0; is_loading && i < d->ops->n_queues; i++)
+		virtio_poke(d, i);
 }

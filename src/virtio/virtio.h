@@ -61,6 +61,7 @@ enum {
 	VIRTIO_ID_VSOCK = 19,
 };
 
+struct snapio;
 struct virtio_dev;
 
 /* All functions are called with the device's lock held. */
@@ -78,6 +79,9 @@ struct virtio_ops {
 	/* The driver wrote to the configuration; the bytes lie inside it. NULL: read-only. Any
 	 * thread. */
 	void (*config_write)(struct virtio_dev *d, size_t offset, const void *data, size_t bytes);
+	/* Walks the device's own fields, to save or to load them; features, status and queues are
+	 * walked before. NULL: it has none. */
+	void (*snap)(struct virtio_dev *d, struct snapio *io);
 	/* Frees what the device has beyond struct virtio_dev, and its memory. Without the lock. */
 	void (*free)(struct virtio_dev *d);
 };
@@ -123,6 +127,14 @@ void virtio_fini(struct virtio_dev *d);
 
 /* Ends a device of any kind; NULL is fine. Only when neither its loop's thread nor a vCPU runs. */
 void virtio_free(struct virtio_dev *d);
+
+/* Saves or loads all of a device's state: identity (kind, number of queues: another kind is refused
+ * with a sentence), features, status, transport registers, queues, then what its ops add. Only
+ * while the device is at rest: no vCPU runs and its loop's thread has stopped, so that no request
+ * is half done. What is loaded is checked as if the guest were writing it now: features that are
+ * not offered, queues that do not lie in RAM, more in flight than fits. After a load every queue is
+ * looked at once, since notifications are not saved. A failed load leaves the device reset. */
+void virtio_snap(struct virtio_dev *d, struct snapio *io);
 
 /* The eventfd that makes the loop look at a queue: written by the transport, or by the hypervisor
  * itself (4-byte write of the queue's index to VIRTIO_MMIO_QUEUE_NOTIFY). Borrowed. */

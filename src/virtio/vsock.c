@@ -7,6 +7,7 @@
 
 #include "backend/vsock_mux.h"
 #include "base/iov.h"
+#include "base/snapio.h"
 
 enum {
 	/* §5.10.2 */
@@ -178,6 +179,20 @@ static void reset(struct virtio_dev *d)
 		mux_post_reset(of(d)->mux);
 }
 
+/* The muxer's connections last: when anything before them is wrong, its own are left alone. */
+static void snap(struct virtio_dev *d, struct snapio *io)
+{
+	struct vsock *v = of(d);
+	uint64_t cid = v->config.guest_cid;
+
+	snapio_u64(io, "guest_cid", &cid);
+	if (cid != v->config.guest_cid)
+		snapio_fail(io, "guest_cid", "the guest had address %llu, here it has %llu",
+			(unsigned long long)cid, (unsigned long long)v->config.guest_cid);
+	snapio_bool(io, "is_reset_due", &v->is_reset_due);
+	mux_snap(v->mux, io);
+}
+
 static void vsock_free(struct virtio_dev *d)
 {
 	virtio_fini(d);
@@ -192,6 +207,7 @@ static const struct virtio_ops ops = {
 	.config_size = sizeof(struct vsock_config),
 	.reset = reset,
 	.notify = notify,
+	.snap = snap,
 	.free = vsock_free,
 };
 

@@ -266,6 +266,23 @@ bool drv_wait_used(struct drv_queue *q, uint16_t *ret_head, uint32_t *ret_bytes)
 	return true;
 }
 
+void drv_move(struct drv *to, const struct drv *from)
+{
+	memcpy(to->gmem.regions[0].host, from->gmem.regions[0].host, from->next_free);
+	memcpy(to->queues, from->queues, sizeof(to->queues));
+	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+		struct drv_queue *q = &to->queues[i];
+
+		if (!q->size)
+			continue;
+		q->desc = drv_ptr(to, q->desc_gpa);
+		q->avail = drv_ptr(to, q->avail_gpa);
+		q->used = drv_ptr(to, q->used_gpa);
+	}
+	to->features = from->features;
+	to->next_free = from->next_free;
+}
+
 void drv_want_interrupt_at(struct drv_queue *q, uint16_t event)
 {
 	__atomic_store_n(&q->avail->ring[q->size], event, __ATOMIC_RELEASE);

@@ -151,6 +151,10 @@ bool drv_used(struct drv_queue *q, uint16_t *ret_head, uint32_t *ret_bytes);
 /* Waits for it at most 10 s. */
 bool drv_wait_used(struct drv_queue *q, uint16_t *ret_head, uint32_t *ret_bytes);
 
+/* The guest of `from` goes on in `to`: its driver and the memory that it has handed out. The device
+ * is the test's to load. */
+void drv_move(struct drv *to, const struct drv *from);
+
 /* Tells the device after which used element to interrupt (event index). */
 void drv_want_interrupt_at(struct drv_queue *q, uint16_t event);
 uint16_t drv_avail_event(struct drv_queue *q);
