@@ -11,7 +11,10 @@
 #include "mem/gmem.h"
 
 struct arch_boot_state; /* arch/<architecture>/state.h: the first vCPU's registers */
+struct arch_vcpu_state; /* likewise: all that a vCPU is, for a snapshot */
+struct arch_vm_state;	/* what the vCPUs share: the clock */
 struct err;
+struct snapio;
 
 enum {
 	ARCH_RAM_RANGES_MAX = 2,
@@ -49,3 +52,14 @@ int arch_load_boot(const struct gmem *g, const struct arch_boot *in,
  * one piece, above a kernel that ends at kernel_end: page-aligned, as high as allowed. Returns 0
  * when it does not fit. */
 gpa_t arch_initramfs_gpa(gpa_t ram_base, uint64_t ram_bytes, gpa_t kernel_end, uint64_t bytes);
+
+/* ---- state, for snapshots */
+
+/* Heap-allocated, zeroed: they are large. NULL when memory is short. */
+struct arch_vcpu_state *arch_vcpu_state_new(void);
+void arch_vcpu_state_free(struct arch_vcpu_state *s);
+
+/* Walk every field of a vCPU, and of the VM. Counts and sizes are bounded when loaded; what a value
+ * means to the CPU is for the hypervisor to refuse. */
+void arch_vcpu_state_snap(struct arch_vcpu_state *s, struct snapio *io);
+void arch_vm_state_snap(struct arch_vm_state *s, struct snapio *io);

@@ -7,14 +7,16 @@
  * on its I/O bus): hv_open, every hv_map, hv_irqchip_init, hv_vcpu_new for ids 0 … n-1,
  * hv_notify_fd. They are called from one thread before the vCPUs run, but for hv_vcpu_new and all
  * of hv_vcpu_*, which belong to the vCPU's thread (all vCPUs at once is fine); hv_signal_msi and
- * hv_vcpu_kick may be called from any thread. Every failure is -errno with an err that names the
- * call and the remedy.
+ * hv_vcpu_kick may be called from any thread, and what saves or loads state from any while the vCPU
+ * does not run. Every failure is -errno with an err that names the call and the remedy.
  */
 #pragma once
 
 #include "base/cc.h"
 
 struct arch_boot_state;
+struct arch_vcpu_state;
+struct arch_vm_state;
 struct err;
 struct hv;
 struct hv_vcpu;
@@ -27,8 +29,8 @@ enum { HV_VCPUS_MAX = 16 };
  * what hv_open returns. Call it in a process that runs no VM of its own. */
 int hv_probe(int kvm_fd, struct err *e) MUST_CHECK;
 
-/* A new VM without memory or vCPUs. kvm_fd, an open /dev/kvm, is borrowed until hv_irqchip_init
- * has returned. */
+/* A new VM without memory or vCPUs. kvm_fd, an open /dev/kvm, is borrowed until the last
+ * hv_vcpu_new has returned. */
 int hv_open(int kvm_fd, struct hv **ret, struct err *e) MUST_CHECK;
 
 /* Ends the VM; its vCPUs must have been freed. NULL is fine. May sleep some milliseconds. */
@@ -44,10 +46,17 @@ int hv_map(struct hv *hv, unsigned slot, uint64_t gpa, void *host, uint64_t byte
 int hv_irqchip_init(struct hv *hv, struct err *e) MUST_CHECK;
 
 /* vCPU `id` of n_vcpus. 0 is the boot processor; the others wait in the kernel, inside
- * hv_vcpu_run, until the guest starts them. Shows the guest the CPU that the policy allows. */
-int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, struct hv_vcpu **ret,
-	struct err *e) MUST_CHECK;
+ * hv_vcpu_run, until the guest starts them. Shows the guest the CPU that the policy allows; with
+ * `saved`, the one that the guest of a snapshot was shown, and -ENOTSUP with a sentence that names
+ * the features when this host lacks some. */
+int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, const struct arch_vcpu_state *saved,
+	struct hv_vcpu **ret, struct err *e) MUST_CHECK;
 void hv_vcpu_free(struct hv_vcpu *vcpu);
+
+/* Says that every `saved` comes from this very host since it was booted, so that hv_vcpu_new need
+ * not compare CPUs: to ask KVM what it can do takes a quarter of a millisecond where CPUID is
+ * intercepted. Before the first hv_vcpu_new. */
+void hv_assume_same_host(struct hv *hv);
 
 /* State at cold boot, for every vCPU: vCPU 0 gets the registers, all get the firmware's MSRs. */
 int hv_vcpu_set_boot(
@@ -99,3 +108,23 @@ int hv_signal_msi(struct hv *hv, uint64_t address, uint32_t data) MUST_CHECK;
  * instead of leaving the guest; only the value datamatch if has_datamatch. After every hv_map. */
 int hv_notify_fd(struct hv *hv, uint64_t gpa, unsigned bytes, bool has_datamatch,
 	uint64_t datamatch, int eventfd, struct err *e) MUST_CHECK;
+
+/* ---- state, for snapshots. A vCPU whose state is saved or loaded must be outside hv_vcpu_run, and
+ * its last exit, if it ran, must have been HV_EXIT_INTERRUPTED, so that no access is half done;
+ * then these may be called from any thread, for several vCPUs at once. */
+
+/* Saving: first every vCPU, then what they share, all at rest meanwhile. Changes nothing: the vCPU
+ * may run on. */
+int hv_vcpu_save(struct hv_vcpu *vcpu, struct arch_vcpu_state *ret, struct err *e) MUST_CHECK;
+int hv_save(struct hv *hv, struct arch_vm_state *ret, struct err *e) MUST_CHECK;
+
+/* Loading, in this order: hv_vcpu_load of every vCPU (all but time), as early as one likes; then,
+ * at the very end, hv_load, from which moment the guest's clocks go on where they stood when saved,
+ * and hv_vcpu_load_clock of every vCPU before it runs. Works on vCPUs that hv_vcpu_new made with
+ * this state as `saved` and that are new, or ran. A kick that came is kept. After a failure the
+ * vCPU must not run; it may be loaded again. */
+int hv_vcpu_load(
+	struct hv_vcpu *vcpu, const struct arch_vcpu_state *state, struct err *e) MUST_CHECK;
+int hv_load(struct hv *hv, const struct arch_vm_state *state, struct err *e) MUST_CHECK;
+int hv_vcpu_load_clock(
+	struct hv_vcpu *vcpu, const struct arch_vcpu_state *state, struct err *e) MUST_CHECK;

@@ -9,6 +9,7 @@
 
 struct kvm_run;
 struct hv_arch;
+struct hv_vcpu_arch;
 
 struct hv {
 	int kvm_fd; /* borrowed */
@@ -23,12 +24,16 @@ struct hv_vcpu {
 	int fd;
 	struct kvm_run *run;  /* shared with the kernel; the vCPU's thread, and immediate_exit */
 	_Atomic pid_t thread; /* 0 until bound; any thread reads */
+	bool was_used;	      /* has run or been loaded: nothing can be taken for granted */
+	struct hv_vcpu_arch *arch;
 };
 
 /* What the architecture adds at each step. */
 int hv_arch_open(struct hv *hv, struct err *e) MUST_CHECK;
 void hv_arch_close(struct hv *hv);
-int hv_arch_vcpu_init(struct hv_vcpu *vcpu, unsigned n_vcpus, struct err *e) MUST_CHECK;
+int hv_arch_vcpu_init(struct hv_vcpu *vcpu, unsigned n_vcpus, const struct arch_vcpu_state *saved,
+	struct err *e) MUST_CHECK;
+void hv_arch_vcpu_fini(struct hv_vcpu *vcpu);
 
 /* Where the vCPU stands, or 0. */
 uint64_t hv_arch_position(struct hv_vcpu *vcpu);

@@ -201,7 +201,7 @@ static int build_and_run(struct hv *hv, uint8_t *memory, struct err *e)
 	r = hv_irqchip_init(hv, e);
 	if (r < 0)
 		return r;
-	r = hv_vcpu_new(hv, 0, 1, &vcpu, e);
+	r = hv_vcpu_new(hv, 0, 1, NULL, &vcpu, e);
 	if (r < 0)
 		return r;
 	r = run_guest(vcpu, e);

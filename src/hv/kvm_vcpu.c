@@ -21,7 +21,8 @@
 
 #include "base/err.h"
 
-int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, struct hv_vcpu **ret, struct err *e)
+int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, const struct arch_vcpu_state *saved,
+	struct hv_vcpu **ret, struct err *e)
 {
 	struct hv_vcpu *vcpu = calloc(1, sizeof(*vcpu));
 	int r;
@@ -41,13 +42,14 @@ int hv_vcpu_new(struct hv *hv, unsigned id, unsigned n_vcpus, struct hv_vcpu **r
 		r = kvm_err(e, "mmap of the vCPU's shared page");
 		goto fail;
 	}
-	r = hv_arch_vcpu_init(vcpu, n_vcpus, e);
+	r = hv_arch_vcpu_init(vcpu, n_vcpus, saved, e);
 	if (r < 0)
 		goto fail;
 	*ret = vcpu;
 	return 0;
 fail:
-	err_ctx(e, "vCPU %u", id);
+	if (r != -ENOTSUP) /* what the host lacks is no one vCPU's fault */
+		err_ctx(e, "vCPU %u", id);
 	hv_vcpu_free(vcpu);
 	return r;
 }
@@ -58,6 +60,7 @@ void hv_vcpu_free(struct hv_vcpu *vcpu)
 
 	if (!vcpu)
 		return;
+	hv_arch_vcpu_fini(vcpu);
 	if (vcpu->run != MAP_FAILED)
 		munmap(vcpu->run, vcpu->hv->run_bytes);
 	if (vcpu->fd >= 0)
@@ -242,6 +245,7 @@ int hv_vcpu_run(struct hv_vcpu *vcpu, struct hv_exit *ret, struct err *e)
 {
 	int r;
 
+	vcpu->was_used = true;
 	/* EAGAIN: a waiting vCPU was woken without having been started */
 	do
 		r = ioctl(vcpu->fd, KVM_RUN, 0);

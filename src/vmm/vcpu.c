@@ -51,7 +51,7 @@ static bool carry(struct vcpu *v, const struct hv_exit *x)
  * time, since the builder goes on meanwhile. */
 static int make(struct vcpu *v, struct err *e)
 {
-	int r = hv_vcpu_new(v->machine, v->index, v->n_vcpus, &v->hv, e);
+	int r = hv_vcpu_new(v->machine, v->index, v->n_vcpus, NULL, &v->hv, e);
 
 	return r < 0 ? r : hv_vcpu_bind_thread(v->hv, e);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ void tiny_fail(const char *why, ...)
 	exit(1);
 }
 
-static void must(int r, const struct err *e)
+void tiny_must(int r, const struct err *e)
 {
 	char sentence[800];
 
@@ -54,29 +55,36 @@ static int open_kvm(void)
 	return fd;
 }
 
+void tiny_open_vm(struct tiny *t)
+{
+	struct err e = {0};
+
+	t->kvm = open_kvm();
+	tiny_must(hv_open(t->kvm, &t->hv, &e), &e);
+	tiny_must(hv_map(t->hv, 0, 0, t->memory.regions[0].host, TINY_RAM_BYTES, &e), &e);
+	tiny_must(hv_irqchip_init(t->hv, &e), &e);
+}
+
 static void make_vcpus(struct tiny *t)
 {
 	struct err e = {0};
 
 	for (unsigned i = 0; i < t->n_vcpus; i++) {
-		must(hv_vcpu_new(t->hv, i, t->n_vcpus, &t->vcpus[i], &e), &e);
-		must(hv_vcpu_set_boot(t->vcpus[i], &t->start, &e), &e);
+		tiny_must(hv_vcpu_new(t->hv, i, t->n_vcpus, NULL, &t->vcpus[i], &e), &e);
+		tiny_must(hv_vcpu_set_boot(t->vcpus[i], &t->start, &e), &e);
 	}
 }
 
 void tiny_open(struct tiny *t, unsigned n_vcpus, const uint8_t *code, const uint8_t *code_end)
 {
 	const struct gmem_range ram = {0, TINY_RAM_BYTES};
-	autoclose int kvm = open_kvm();
 	struct err e = {0};
 
 	*t = (struct tiny){.n_vcpus = n_vcpus};
-	must(gmem_init(&t->memory, &ram, 1, &e), &e);
-	must(gmem_copy_out(&t->memory, TINY_CODE, code, (size_t)(code_end - code)), &e);
-	must(boot_state_write(&t->memory, TINY_CODE, &t->start), &e);
-	must(hv_open(kvm, &t->hv, &e), &e);
-	must(hv_map(t->hv, 0, 0, t->memory.regions[0].host, TINY_RAM_BYTES, &e), &e);
-	must(hv_irqchip_init(t->hv, &e), &e);
+	tiny_must(gmem_init(&t->memory, &ram, 1, &e), &e);
+	tiny_must(gmem_copy_out(&t->memory, TINY_CODE, code, (size_t)(code_end - code)), &e);
+	tiny_must(boot_state_write(&t->memory, TINY_CODE, &t->start), &e);
+	tiny_open_vm(t);
 	make_vcpus(t);
 }
 
@@ -85,6 +93,7 @@ void tiny_close(struct tiny *t)
 	for (unsigned i = 0; i < t->n_vcpus; i++)
 		hv_vcpu_free(t->vcpus[i]);
 	hv_close(t->hv);
+	close(t->kvm);
 	gmem_fini(&t->memory);
 }
 
@@ -94,13 +103,38 @@ struct hv_exit tiny_run(struct tiny *t, unsigned id, enum hv_exit_kind kind)
 	struct hv_exit x;
 
 	alarm(WATCHDOG_S); /* its default action ends a program that hangs */
-	must(hv_vcpu_bind_thread(t->vcpus[id], &e), &e);
-	must(hv_vcpu_run(t->vcpus[id], &x, &e), &e);
+	tiny_must(hv_vcpu_bind_thread(t->vcpus[id], &e), &e);
+	tiny_must(hv_vcpu_run(t->vcpus[id], &x, &e), &e);
 	alarm(0);
 	if (x.kind != kind)
 		tiny_fail("exit %d at 0x%llx, not exit %d", x.kind, (unsigned long long)x.address,
 			kind);
 	return x;
+}
+
+struct kick {
+	struct hv_vcpu *vcpu;
+	unsigned after_us;
+};
+
+static void *kick_later(void *p)
+{
+	const struct kick *k = p;
+
+	usleep(k->after_us);
+	hv_vcpu_kick(k->vcpu);
+	return NULL;
+}
+
+void tiny_run_us(struct tiny *t, unsigned id, unsigned us)
+{
+	struct kick k = {t->vcpus[id], us};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, kick_later, &k) != 0)
+		tiny_fail("no second thread");
+	tiny_run(t, id, HV_EXIT_INTERRUPTED);
+	pthread_join(thread, NULL);
 }
 
 uint64_t tiny_value(const struct hv_exit *x)

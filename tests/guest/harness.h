@@ -19,7 +19,7 @@ enum {
 	TINY_DATA = 0x20000,	/* zeroes */
 	TINY_MMIO = 0x10000000, /* mapped by the guest's tables, not RAM */
 	TINY_PORT = 0x80,	/* where guests report */
-	TINY_VCPUS_MAX = 2,
+	TINY_VCPUS_MAX = 4,
 	EXIT_SKIPPED = 77, /* what meson takes for "skipped" */
 };
 
@@ -31,6 +31,7 @@ enum {
 
 struct tiny {
 	struct gmem memory;
+	int kvm;
 	struct hv *hv;
 	struct hv_vcpu *vcpus[TINY_VCPUS_MAX];
 	unsigned n_vcpus;
@@ -42,9 +43,15 @@ struct tiny {
 void tiny_open(struct tiny *t, unsigned n_vcpus, const uint8_t *code, const uint8_t *code_end);
 void tiny_close(struct tiny *t);
 
+/* Only the VM and its memory slot, over t->memory, which is there. */
+void tiny_open_vm(struct tiny *t);
+
 /* Runs vCPU `id` to its next exit, which must be of this kind. Bound to the calling thread. A
  * watchdog ends the program when it takes ten seconds. */
 struct hv_exit tiny_run(struct tiny *t, unsigned id, enum hv_exit_kind kind);
+
+/* Runs vCPU `id` for about so long; it must not exit by itself. */
+void tiny_run_us(struct tiny *t, unsigned id, unsigned us);
 
 /* The next exit must be one OUT of `bytes` bytes of this value to TINY_PORT. */
 void tiny_expect_report(struct tiny *t, unsigned id, uint64_t value, unsigned bytes);
@@ -56,5 +63,7 @@ struct hv_exit tiny_expect_mmio(
 /* Little-endian value of an exit's data. */
 uint64_t tiny_value(const struct hv_exit *x);
 
+/* A failed call ends the program, with the error's sentence. */
+void tiny_must(int r, const struct err *e);
 void tiny_equal(const char *what, uint64_t got, uint64_t wanted);
 NORETURN void tiny_fail(const char *why, ...) PRINTF_LIKE(1, 2);

@@ -45,8 +45,10 @@ enum {
 
 enum {
 	F7_EBX_GONE = BIT(2) | BIT(25), /* SGX, processor trace */
-	F7_ECX_GONE = BIT(30),		/* SGX launch control */
-	POWER_EAX_KEPT = BIT(2),	/* APIC timer always runs */
+	/* shadow stacks, whose pointer no KVM before 6.18 lets a snapshot have; SGX launch control
+	 */
+	F7_ECX_GONE = BIT(7) | BIT(30),
+	POWER_EAX_KEPT = BIT(2), /* APIC timer always runs */
 	AMD_ECX_CMP_LEGACY = BIT(1),
 	AMD_ECX_GONE = BIT(2) | BIT(10) | BIT(12) | BIT(23) | /* SVM IBS SKINIT PerfCore */
 		       BIT(24) | BIT(28),		      /* PerfNB PerfLLC */

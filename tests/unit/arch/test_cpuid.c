@@ -63,6 +63,7 @@ static void test_features(void **state)
 	assert_int_equal(c->ecx >> 3 & 1, 0);	  /* MONITOR */
 	assert_int_equal(c->edx >> 28 & 1, 1);	  /* several in a package */
 	assert_int_equal(find(l, n, 7, 0)->ebx >> 2 & 1, 0); /* SGX */
+	assert_int_equal(find(l, n, 7, 0)->ecx >> 7 & 1, 0); /* shadow stacks */
 	assert_int_equal(find(l, n, 7, 1)->ebx, UINT32_MAX);
 	assert_int_equal(find(l, n, 0xa, 0)->eax, 0);
 	assert_int_equal(find(l, n, 6, 0)->eax, 4);
