@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes from the host as the agent sees them: frames, a request's fields, a user's name. */
+/* Any bytes from the host as the agent sees them: frames, the fields of requests, a user's name. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "guest/request.h"
+#include "guest/snapreq.h"
 #include "guest/user.h"
 #include "proto/frame.h"
 
@@ -42,6 +43,49 @@ static void try_request(const uint8_t *payload, size_t bytes)
 	request_fini(&q);
 }
 
+static void try_variables(const struct resume *q)
+{
+	assert(q->n_env <= SNAPREQ_ENV_MAX);
+	for (size_t i = 0; i < q->n_env; i++) {
+		const char *equals = strchr(q->env[i], '=');
+
+		assert(equals && equals != q->env[i] && !strchr(q->env[i], '\n'));
+		for (size_t j = 0; j < i; j++)
+			assert(strncmp(q->env[i], q->env[j], (size_t)(equals - q->env[i]) + 1));
+	}
+}
+
+static void try_resume(const uint8_t *payload, size_t bytes)
+{
+	struct resume q;
+	struct err e = {0};
+	int r = resume_decode(payload, bytes, &q, &e);
+
+	assert(r == 0 || (r == e.code && e.cause[0]));
+	if (r < 0)
+		return;
+	assert(q.entropy_bytes >= SNAPREQ_ENTROPY_MIN && q.entropy_bytes <= SNAPREQ_ENTROPY_MAX);
+	assert(q.clock.nanoseconds < 1000000000);
+	assert(!q.hostname[0] || bootcfg_is_hostname(q.hostname));
+	assert(!q.machine_id[0] || strspn(q.machine_id, "0123456789abcdef") == 32);
+	assert(!q.clone.count ? !q.clone.index : q.clone.index < q.clone.count);
+	try_variables(&q);
+	resume_fini(&q);
+}
+
+static void try_await(const uint8_t *payload, size_t bytes)
+{
+	struct await_request q;
+	struct err e = {0};
+	int r = await_decode(payload, bytes, &q, &e);
+
+	assert(r == 0 || (r == e.code && e.cause[0]));
+	if (r < 0)
+		return;
+	assert(q.tag == AGENT_W_LISTEN ? !q.path : q.tag == AGENT_W_FILE && q.path[0] == '/');
+	await_request_fini(&q);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct agent_frame f;
@@ -56,6 +100,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		assert(payload + f.bytes == data + n && f.bytes <= frame_limit(f.type));
 		if (f.type == AGENT_EXEC)
 			try_request(payload, f.bytes);
+		else if (f.type == AGENT_RESUME)
+			try_resume(payload, f.bytes);
+		else if (f.type == AGENT_AWAIT)
+			try_await(payload, f.bytes);
 		data += n;
 		bytes -= (size_t)n;
 	}

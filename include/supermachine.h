@@ -138,6 +138,8 @@ struct sm_image_info {
 	uint64_t layer_bytes; /* of the converted layers */
 	unsigned n_layers;
 	int64_t created_unix; /* seconds, as the image says; 0 when it does not */
+	int exposes_ports; /* 1: it is a server, with TCP ports in its configuration; 0 in a listing
+			    */
 };
 
 SM_API int sm_image_info(
@@ -150,7 +152,31 @@ SM_API int sm_image_list(const char *store, sm_image_fn each, void *context, str
 
 /* ---- virtual machines --------------------------------------------------------------------- */
 
+struct sm_exec;
+struct sm_exec_options;
 struct sm_vm;
+
+/* Which state of an image is baked, that is: booted once, snapshotted, and restored from then on.
+ */
+enum sm_ready {
+	SM_READY_INIT = 0, /* the guest is up, nothing runs in it: any command can be run */
+	SM_READY_LISTEN,   /* the workload listens on a TCP port (ready_port, 0: any) */
+	SM_READY_EXEC,	   /* ready_text, a shell command, succeeds in the guest */
+	SM_READY_FILE,	   /* ready_text, an absolute path, exists in the guest */
+};
+
+/* What a start does that takes long, and why; see sm_vm_options.notice. */
+enum sm_notice_kind {
+	SM_NOTICE_BAKE =
+		1,	/* no baked state fits: the image is booted to make one; text says why */
+	SM_NOTICE_WAIT, /* somebody else bakes the same: waiting for it */
+	SM_NOTICE_COLD, /* booted without a snapshot, although one was wanted; text says why */
+};
+
+struct sm_notice {
+	enum sm_notice_kind kind;
+	const char *text; /* one line, lives as long as the call */
+};
 
 struct sm_vm_options {
 	size_t size;
@@ -164,6 +190,35 @@ struct sm_vm_options {
 	char *failed_log;	 /* filled with the console's end (see sm_vm_logs) when the start
 				  * fails and there is no VM to ask; NULL: not wanted */
 	size_t failed_log_bytes;
+
+	uint64_t disk_bytes; /* size of the sparse disk that takes the guest's writes; default 8 GiB
+			      */
+	uint64_t tmpfs_bytes; /* instead of a disk: at most so much of the guest's memory */
+
+	int no_bake;	     /* 1: boot, do not look for a baked state nor make one; workload,
+			      * readiness and warm-up are then left alone */
+	enum sm_ready ready; /* the state to bake; other than SM_READY_INIT needs `workload` */
+	const char *ready_text;
+	uint16_t ready_port;
+	int64_t ready_timeout_ms; /* until the workload is ready; default 60 000 */
+	/* The command that runs when the baked state is ready, as for sm_exec_start with
+	 * is_entrypoint; it is part of the baked state. Its streams are got by sm_vm_attach. */
+	const char *const *workload; /* argv; may be empty; NULL with SM_READY_INIT */
+	const struct sm_exec_options *workload_options; /* env, cwd, user, entrypoint; NULL: none */
+	/* Run in the guest (by /bin/sh -c) before the state is snapshotted; must succeed. */
+	const char *warmup;
+	/* Instead or as well: called with the VM before it is snapshotted; other than 0 gives the
+	 * start up. `warmup_key` names what it does: another name, another baked state. */
+	int (*on_warmup)(struct sm_vm *vm, void *context);
+	const char *warmup_key;
+
+	void (*notice)(const struct sm_notice *notice, void *context);
+	void *context; /* of notice and on_warmup */
+
+	/* This VM is clone `clone_index` of `clone_count` (0: it is not one of several), and has
+	 * these variables of its own; see sm_vm_restore. */
+	unsigned clone_index, clone_count;
+	const char *const *clone_env; /* NAME=value, NULL-terminated; may be NULL */
 };
 
 /* Where the time of a start went, in microseconds. */
@@ -175,13 +230,30 @@ struct sm_start_timings {
 	uint64_t devices_us;
 	uint64_t vcpus_us;
 	uint64_t vmm_us;   /* VMM in all, until its vCPUs ran */
-	uint64_t agent_us; /* vCPUs run -> agent ready */
+	uint64_t agent_us; /* vCPUs run -> agent ready; restored: the acknowledged resume step */
 	uint64_t total_us;
+	/* Of a restore, as the VMM measured it; kernel_us is then 0. */
+	int is_restored;
+	uint64_t state_us; /* state file read and checked */
+	uint64_t ram_copy_us;
+	uint64_t irqchip_us;
+	uint64_t vcpu_restore_us;
+	uint64_t clock_us; /* TSC and kvmclock: the guest's monotonic time goes on */
+	uint64_t mmio_restore_us;
+	uint64_t listener_restore_us;
+	uint64_t resume_guest_us; /* of agent_us: inside the guest */
 };
 
-/* Boots a VM from the image and returns when its agent answers. The image may be closed after. */
+/* Starts a VM from the image and returns when its agent answers: by restoring the baked state,
+ * which is made first when there is none that fits (see sm_vm_options). The image may be closed
+ * after. */
 SM_API int sm_vm_start(struct sm_image *image, const struct sm_vm_options *options,
 	struct sm_vm **ret, struct sm_error *err);
+
+/* Makes sure that the baked state which sm_vm_start with the same options would restore is there.
+ * Returns 1 when it was made now, 0 when it was there. Its directory goes to out (may be NULL). */
+SM_API int sm_image_bake(struct sm_image *image, const struct sm_vm_options *options, char *out,
+	size_t out_bytes, struct sm_error *err);
 
 /* Where the time of sm_vm_start went. */
 SM_API void sm_vm_timings(const struct sm_vm *vm, struct sm_start_timings *ret);
@@ -216,9 +288,59 @@ SM_API int sm_vm_logs(struct sm_vm *vm, char *out, size_t out_bytes, struct sm_e
  * done. */
 SM_API int sm_vm_set_balloon(struct sm_vm *vm, uint64_t target_bytes, struct sm_error *err);
 
-/* ---- commands in a VM --------------------------------------------------------------------- */
+/* ---- snapshots ----------------------------------------------------------------------------- */
 
-struct sm_exec;
+struct sm_snapshot_options {
+	size_t size;
+	const char *base; /* differential: only what the VM changed since it was restored from this
+			   * snapshot, which is needed to restore it */
+	int64_t freeze_timeout_ms; /* for the workload to come to rest; default 10 000 */
+};
+
+struct sm_snapshot_info {
+	size_t size;
+	const char *product; /* version that wrote it */
+	const char *architecture;
+	const char *image; /* reference */
+	const char *base;  /* directory of the full snapshot, of a differential one; else empty */
+	uint64_t memory_bytes;
+	uint64_t memory_data_bytes; /* written, without holes */
+	uint64_t disk_data_bytes;
+	unsigned vcpus;
+	int64_t created_unix;
+	uint64_t pause_us;   /* for which the VM stood still when it was taken */
+	unsigned n_commands; /* that run in it */
+};
+
+/* Saves the VM, memory, disk and devices of one instant, as directory `dir`, which must not exist;
+ * it appears whole or not at all. The VM stands still meanwhile and then goes on. What runs in it
+ * is frozen for the time and does not notice. */
+SM_API int sm_vm_snapshot(struct sm_vm *vm, const char *dir,
+	const struct sm_snapshot_options *options, struct sm_error *err);
+
+/* Starts a VM from a snapshot. Before any user code runs in it its random number generator is
+ * reseeded, its wall clock set, its name and machine-id made its own, and old connections are
+ * reset; if the guest does not acknowledge each of these, the VM is killed and an error returned.
+ * Of `options` name, failed_log, boot_timeout_ms and clone_* count; the machine is the snapshot's.
+ * The directory must not change while a VM restored from it lives. `store` as for sm_image_open:
+ * where the layers are. */
+SM_API int sm_vm_restore(const char *store, const char *dir, const struct sm_vm_options *options,
+	struct sm_vm **ret, struct sm_error *err);
+
+/* Makes a restored VM its snapshot again, in place, at a cost that grows with what it changed; then
+ * as after sm_vm_restore. Execs on it end with SM_E_VM_GONE. SM_E_INVALID for a VM that was booted.
+ */
+SM_API int sm_vm_reset(struct sm_vm *vm, struct sm_error *err);
+
+/* Calls `each` with what the snapshot says of itself; strings live as long as the call. */
+SM_API int sm_snapshot_info(const char *dir,
+	void (*each)(const struct sm_snapshot_info *info, void *context), void *context,
+	struct sm_error *err);
+
+/* Reads all of a snapshot and checks every checksum. SM_E_CORRUPT says which part is damaged. */
+SM_API int sm_snapshot_verify(const char *dir, struct sm_error *err);
+
+/* ---- commands in a VM --------------------------------------------------------------------- */
 
 /* Output arrives here, on the thread that calls sm_exec_wait. Return 0 to go on, anything else to
  * kill the command. */
@@ -258,6 +380,12 @@ struct sm_exit {
  * thread is in sm_exec_wait; until then the command is held back when its pipes are full. */
 SM_API int sm_exec_start(struct sm_vm *vm, const char *const *argv,
 	const struct sm_exec_options *options, struct sm_exec **ret, struct sm_error *err);
+
+/* Continues a command that runs in a restored VM, the workload of a baked state or one that ran
+ * when the snapshot was taken, as though it had been started here; pid 0: the only one. Only the
+ * streams of `options` count. SM_E_NOT_FOUND: there is none. */
+SM_API int sm_vm_attach(struct sm_vm *vm, int pid, const struct sm_exec_options *options,
+	struct sm_exec **ret, struct sm_error *err);
 
 /* Moves the streams until the command has ended. One thread at a time. After SM_E_TIMEOUT the
  * command runs on and sm_exec_wait may be called again. If the VM goes, it returns at once with

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/disk.h"
 #include "api/kvm.h"
 #include "api/newc.h"
 #include "api/parts.h"
@@ -46,7 +47,7 @@ fail:
 	return r;
 }
 
-static int add_fd(struct boot *b, int fd)
+int boot_add_fd(struct boot *b, int fd)
 {
 	b->fds[b->n_fds++] = fd;
 	return 0;
@@ -60,26 +61,26 @@ static int add_file(struct boot *b, const char *path, struct err *e)
 		err_sys(e, "cannot be opened");
 		return err_object(e, "%s", path);
 	}
-	return add_fd(b, fd);
+	return boot_add_fd(b, fd);
 }
 
-static int add_kvm(struct boot *b, struct err *e)
+int boot_add_kvm(struct boot *b, struct err *e)
 {
 	int fd = kvm_open(KVM_PATH, e);
 
-	return fd < 0 ? fd : add_fd(b, fd);
+	return fd < 0 ? fd : boot_add_fd(b, fd);
 }
 
-static int add_console(struct boot *b, int console_fd, struct err *e)
+int boot_add_console(struct boot *b, int console_fd, struct err *e)
 {
 	int fd = fcntl(console_fd, F_DUPFD_CLOEXEC, 0);
 
-	return fd < 0 ? err_sys(e, "duplicate a descriptor") : add_fd(b, fd);
+	return fd < 0 ? err_sys(e, "duplicate a descriptor") : boot_add_fd(b, fd);
 }
 
 static int add_kernel(struct boot *b, const struct boot_request *q, struct err *e)
 {
-	int r = parts_find_kernel(q->kernel, &b->kernel, e);
+	int r = parts_find_kernel(q->machine->kernel, &b->kernel, e);
 
 	return r < 0 ? r : add_file(b, b->kernel, e);
 }
@@ -107,9 +108,9 @@ static int add_initramfs(struct boot *b, struct err *e)
 
 static int add_layers(struct boot *b, const struct image *image, struct err *e)
 {
-	if (image->n_layers > CTL_BLOCKS_MAX)
+	if (image->n_layers >= CTL_BLOCKS_MAX)
 		return err_set(e, -E2BIG, "%u layers are more than a VM has places for (%d)",
-			image->n_layers, CTL_BLOCKS_MAX);
+			image->n_layers, CTL_BLOCKS_MAX - 1);
 	for (unsigned i = 0; i < image->n_layers; i++) {
 		int r = add_file(b, image->layers[i].path, e);
 
@@ -120,21 +121,48 @@ static int add_layers(struct boot *b, const struct image *image, struct err *e)
 	return 0;
 }
 
+/* An empty file system for what the guest writes, and where that really goes. */
+static int add_disk(struct boot *b, const struct boot_request *q, struct err *e)
+{
+	int fd;
+
+	if (!q->machine->disk_bytes)
+		return 0;
+	fd = disk_open_template(q->store, q->machine->disk_bytes, e);
+	if (fd < 0)
+		return fd;
+	boot_add_fd(b, fd);
+	fd = disk_open_delta(q->store, e);
+	return fd < 0 ? fd : boot_add_fd(b, fd);
+}
+
+int boot_check_name(const char *name, struct err *e)
+{
+	if (bootcfg_is_hostname(name))
+		return 0;
+	err_set(e, -EINVAL, "a VM's name is also its host name, which this cannot be");
+	err_object(e, "%s", name);
+	return err_remedy(e,
+		"use up to 64 letters, digits, '-' and '.', beginning with a letter or "
+		"digit");
+}
+
 /* The archive with the one file that init reads first. */
 static int boot_archive(struct buf *out, const struct boot_request *q, struct err *e)
 {
-	struct bootcfg c = {.n_layers = q->image->n_layers};
+	struct bootcfg c = {.n_layers = q->image->n_layers,
+		.n_disks = !!q->machine->disk_bytes,
+		.tmpfs_bytes = q->machine->tmpfs_bytes};
 	char text[BOOTCFG_TEXT_MAX];
 	int r;
 
-	strncpy(c.hostname, q->name, sizeof(c.hostname) - 1);
+	r = boot_check_name(q->name, e);
+	if (r < 0)
+		return r;
+	strcpy(c.hostname, q->name);
 	r = bootcfg_encode(&c, text, sizeof(text));
-	if (r < 0) {
-		err_set(e, r, "a VM's name is also its host name, which this cannot be");
-		err_object(e, "%s", q->name);
-		return err_remedy(e, "use up to 64 letters, digits, '-' and '.', beginning with a "
-				     "letter or digit");
-	}
+	if (r < 0)
+		return err_set(e, r, "cannot write the boot configuration");
 	r = newc_add_file(out, &BOOTCFG_PATH[1], text, (size_t)r);
 	if (r == 0)
 		r = newc_end(out);
@@ -143,10 +171,12 @@ static int boot_archive(struct buf *out, const struct boot_request *q, struct er
 
 static int write_packet(struct boot *b, const struct boot_request *q, struct err *e)
 {
-	const char *added = q->cmdline ? q->cmdline : "";
+	const struct machine *m = q->machine;
+	const char *added = m->cmdline ? m->cmdline : "";
 	struct ctl_config c = {
-		.memory_bytes = q->memory_bytes,
-		.vcpus = q->vcpus,
+		.memory_bytes = m->memory_bytes,
+		.vcpus = m->vcpus,
+		.flags = m->disk_bytes ? CTL_F_DISK : 0,
 		.n_initramfs = b->n_initramfs,
 		.n_layers = b->n_layers,
 		.host_port_first = AGENT_EVENT_PORT,
@@ -171,22 +201,29 @@ static int write_packet(struct boot *b, const struct boot_request *q, struct err
 	return r < 0 ? err_set(e, r, "no memory for the VM's configuration") : 0;
 }
 
+void boot_init(struct boot *b)
+{
+	*b = (struct boot){0};
+	buf_init(&b->packet, CTL_MESSAGE_MAX);
+}
+
 int boot_prepare(struct boot *b, const struct boot_request *q, struct err *e)
 {
 	int r;
 
-	*b = (struct boot){0};
-	buf_init(&b->packet, CTL_MESSAGE_MAX);
+	boot_init(b);
 	/* The order is that of proto/control.h. */
-	r = add_kvm(b, e);
+	r = boot_add_kvm(b, e);
 	if (r == 0)
-		r = add_console(b, q->console_fd, e);
+		r = boot_add_console(b, q->console_fd, e);
 	if (r == 0)
 		r = add_kernel(b, q, e);
 	if (r == 0)
 		r = add_initramfs(b, e);
 	if (r == 0)
 		r = add_layers(b, q->image, e);
+	if (r == 0)
+		r = add_disk(b, q, e);
 	if (r == 0)
 		r = write_packet(b, q, e);
 	if (r < 0)

@@ -21,27 +21,27 @@ enum {
 
 int channel_open(struct channel *c, struct link *l, struct err *e)
 {
-	struct agent_hello hello = {.version = AGENT_VERSION};
+	struct {
+		struct agent_frame head;
+		struct agent_hello hello;
+	} hello = {.hello.version = AGENT_VERSION};
 	struct ctl_port m = {.port = AGENT_PORT};
 	int pair[2], r;
 
-	*c = (struct channel){.fd = -1};
+	*c = (struct channel){.fd = -1, .link = l, .epoch = link_epoch(l)};
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return err_sys(e, "create a socket pair");
 	c->fd = pair[0];
 	(void)pthread_mutex_init(&c->lock, NULL);
 	buf_init(&c->out, OUT_CEILING);
 	buf_init(&c->in, IN_CEILING);
-	r = link_send(l, &m, sizeof(m), CTL_CONNECT, &pair[1], 1, e);
+	frame_head(&hello.head, AGENT_HELLO, sizeof(hello.hello));
+	r = buf_append(&c->out, &hello, sizeof(hello));
+	if (r < 0)
+		err_set(e, r, "no memory for a message");
+	else
+		r = link_send(l, &m, sizeof(m), CTL_CONNECT, &pair[1], 1, e);
 	close(pair[1]);
-	if (r == 0) {
-		r = channel_put(c, AGENT_HELLO, &hello, sizeof(hello));
-		/* A refusal shows when the answer is read, with its reason. */
-		if (r == -EPIPE)
-			r = 0;
-		else if (r < 0)
-			err_set(e, r, "no memory for a message");
-	}
 	if (r < 0)
 		channel_close(c);
 	return r;
@@ -56,6 +56,11 @@ void channel_close(struct channel *c)
 	buf_fini(&c->out);
 	buf_fini(&c->in);
 	(void)pthread_mutex_destroy(&c->lock);
+}
+
+int channel_gone_error(struct channel *c, struct err *e)
+{
+	return link_gone_error(c->link, c->epoch, e);
 }
 
 /* With the lock. */

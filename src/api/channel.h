@@ -13,6 +13,8 @@
 
 struct channel {
 	int fd;
+	struct link *link;    /* borrowed */
+	unsigned epoch;	      /* of the link, when it was opened */
 	pthread_mutex_t lock; /* of out */
 	struct buf out;
 	struct buf in;
@@ -21,9 +23,12 @@ struct channel {
 	bool is_finished; /* end of file */
 };
 
-/* Connects to the agent and says hello; does not wait for an answer. */
+/* Connects to the agent; does not wait for an answer. Our hello goes out with the first frame. */
 int channel_open(struct channel *c, struct link *l, struct err *e) MUST_CHECK;
 void channel_close(struct channel *c);
+
+/* Why the connection ended, as link_gone_error. */
+int channel_gone_error(struct channel *c, struct err *e);
 
 /* Appends a frame and sends what can be sent. Returns 0; -EPIPE when the connection is gone, which
  * the reader finds out about; -ENOMEM, -E2BIG. */

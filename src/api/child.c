@@ -34,8 +34,8 @@ struct start {
 
 /* The child shares the caller's memory and thread-local state until it is another program, so that
  * below it makes bare system calls: the C library, and whoever watches its calls, keep their books.
- */
-static __attribute__((no_sanitize("thread"))) void default_signals(void)
+ * Nor does it return, so that marks put around its variables would stay on our stack. */
+static __attribute__((no_sanitize("thread"), no_sanitize("address"))) void default_signals(void)
 {
 	/* struct kernel_sigaction of every 64-bit architecture; all zero is SIG_DFL. */
 	static const uint64_t zero[4];
@@ -46,7 +46,7 @@ static __attribute__((no_sanitize("thread"))) void default_signals(void)
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, zero, NULL, sizeof(uint64_t));
 }
 
-static __attribute__((no_sanitize("thread"))) int in_child(void *context)
+static __attribute__((no_sanitize("thread"), no_sanitize("address"))) int in_child(void *context)
 {
 	struct start *s = context;
 	char *empty[] = {NULL};

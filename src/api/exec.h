@@ -40,6 +40,7 @@ struct exec_input {
 
 struct sm_exec {
 	struct sm_vm *vm;
+	int pid; /* in the guest; 0 until it runs */
 	struct channel channel;
 	atomic_flag is_pumping;
 	atomic_bool has_exit;
@@ -62,6 +63,12 @@ struct sm_exec {
 int exec_open(struct sm_vm *vm, const char *const *argv, const struct sm_exec_options *o,
 	const struct exec_input *input, struct sm_exec **ret, uint32_t *ret_stage,
 	struct err *e) MUST_CHECK;
+
+/* Closes the handle of a command that goes on without it: of a frozen guest. */
+void exec_leave(struct sm_exec *x);
+
+/* It is no longer among those that run in the VM. */
+void exec_forget(struct sm_exec *x);
 
 /* The public code for an error of exec_open. */
 enum sm_code exec_error_code(uint32_t stage, const struct err *e);

@@ -45,6 +45,8 @@ int link_open(struct link *l, const char *program, const char *label, int consol
 	if (r < 0)
 		return err_set(e, r, "cannot create a condition variable");
 	(void)pthread_mutex_init(&l->lock, NULL);
+	(void)pthread_mutex_init(&l->asking, NULL);
+	l->is_event_awaited = true;
 	buf_init(&l->event_in, EVENT_CEILING);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		r = err_sys(e, "create a socket pair");
@@ -74,6 +76,7 @@ void link_close(struct link *l)
 	buf_fini(&l->event_in);
 	(void)pthread_cond_destroy(&l->changed);
 	(void)pthread_mutex_destroy(&l->lock);
+	(void)pthread_mutex_destroy(&l->asking);
 	l->sock = l->event_fd = -1;
 }
 
@@ -131,6 +134,10 @@ static void close_event(struct link *l)
 {
 	close(l->event_fd);
 	l->event_fd = -1;
+	buf_consume(&l->event_in, l->event_in.bytes);
+	/* An agent that is not up yet may try again. */
+	if (!(l->facts & LINK_READY))
+		l->is_event_awaited = true;
 }
 
 static void take_incoming(struct link *l, const struct ctl_port *m, int fd)
@@ -141,12 +148,15 @@ static void take_incoming(struct link *l, const struct ctl_port *m, int fd)
 	} hello = {.hello.version = AGENT_VERSION};
 
 	frame_head(&hello.head, AGENT_HELLO, sizeof(hello.hello));
-	if (m->port != AGENT_EVENT_PORT || l->event_fd >= 0 || (l->facts & LINK_READY) ||
+	if (m->port != AGENT_EVENT_PORT || !l->is_event_awaited ||
 		send(fd, &hello, sizeof(hello), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(hello)) {
 		close(fd);
 		return;
 	}
+	if (l->event_fd >= 0)
+		close_event(l);
 	l->event_fd = fd;
+	l->is_event_awaited = false;
 }
 
 static void take_end(struct link *l, const struct ctl_end *m)
@@ -156,6 +166,20 @@ static void take_end(struct link *l, const struct ctl_end *m)
 	l->end.cause[sizeof(l->end.cause) - 1] = '\0';
 	l->end.remedy[sizeof(l->end.remedy) - 1] = '\0';
 	end_with(l, m->reason <= CTL_END_PANIC ? (int)m->reason : CTL_END_ERROR);
+}
+
+/* An answer that nobody asked for is a fault of the VMM. */
+static bool take_answer(struct link *l, const struct ctl_answer *m)
+{
+	if (!l->asked || m->to != l->asked)
+		return false;
+	l->answer = *m;
+	l->answer.object[sizeof(m->object) - 1] = '\0';
+	l->answer.cause[sizeof(m->cause) - 1] = '\0';
+	l->answer.remedy[sizeof(m->remedy) - 1] = '\0';
+	l->asked = 0;
+	l->facts |= LINK_ANSWERED;
+	return true;
 }
 
 static void take_message(struct link *l, const void *data, size_t bytes, const int *fds, unsigned n)
@@ -183,6 +207,8 @@ static void take_message(struct link *l, const void *data, size_t bytes, const i
 		take_end(l, data);
 		return;
 	}
+	if (head.type == CTL_ANSWER && bytes == sizeof(struct ctl_answer) && take_answer(l, data))
+		return;
 wrong:
 	while (n)
 		close(fds[--n]);
@@ -208,17 +234,41 @@ static void read_control(struct link *l)
 	}
 }
 
+static void set_ready(struct link *l)
+{
+	if (!(l->facts & LINK_READY))
+		l->ready_ns = clock_now_ns();
+	l->facts |= LINK_READY;
+}
+
+static bool take_listener(struct link *l, const uint8_t *payload, size_t bytes)
+{
+	struct agent_listener m;
+
+	if (bytes != sizeof(m))
+		return false;
+	memcpy(&m, payload, sizeof(m));
+	for (unsigned i = 0; i < l->n_listeners; i++)
+		if (!memcmp(&l->listeners[i], &m, sizeof(m)))
+			return true;
+	/* More than a snapshot tells of are not worth an error. */
+	if (l->n_listeners < LINK_LISTENERS_MAX)
+		l->listeners[l->n_listeners++] = m;
+	return true;
+}
+
 /* One frame of the event connection. Returns false when it makes no sense. */
 static bool take_event(struct link *l, const struct agent_frame *f, const uint8_t *payload)
 {
 	if (f->type == AGENT_HELLO)
 		return f->bytes == sizeof(struct agent_hello) &&
 		       le32_load(payload) == AGENT_VERSION;
+	if (f->type == AGENT_LISTENING)
+		return take_listener(l, payload, f->bytes);
 	if (f->type != AGENT_READY)
 		return false;
-	if (!(l->facts & LINK_READY))
-		l->ready_ns = clock_now_ns();
-	l->facts |= LINK_READY;
+	if (!l->is_restored)
+		set_ready(l);
 	return true;
 }
 
@@ -312,6 +362,100 @@ unsigned link_wait(struct link *l, unsigned wanted, uint64_t deadline_ns)
 	facts = l->facts;
 	pthread_mutex_unlock(&l->lock);
 	return facts;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void set_asked(struct link *l, uint16_t type)
+{
+	pthread_mutex_lock(&l->lock);
+	l->asked = type;
+	l->facts &= ~(unsigned)LINK_ANSWERED;
+	pthread_mutex_unlock(&l->lock);
+}
+
+static int answer_error(const struct ctl_answer *a, struct err *e)
+{
+	int code = a->code < 0 && a->code > -4096 ? a->code : -EIO;
+
+	err_set(e, code, "%s", a->cause);
+	if (a->object[0])
+		err_object(e, "%s", a->object);
+	if (a->remedy[0])
+		err_remedy(e, "%s", a->remedy);
+	return code;
+}
+
+int link_ask(struct link *l, void *message, size_t bytes, uint16_t type, const int *fds,
+	unsigned n_fds, uint64_t deadline_ns, struct ctl_answer *ret, struct err *e)
+{
+	unsigned facts, epoch = link_epoch(l);
+	int r;
+
+	pthread_mutex_lock(&l->asking);
+	set_asked(l, type);
+	r = link_send(l, message, bytes, type, fds, n_fds, e);
+	if (r < 0) {
+		set_asked(l, 0);
+		pthread_mutex_unlock(&l->asking);
+		return r == -ESHUTDOWN ? link_gone_error(l, epoch, e) : r;
+	}
+	facts = link_wait(l, LINK_ANSWERED, deadline_ns);
+	if (facts & LINK_ANSWERED) {
+		*ret = l->answer;
+		r = ret->code ? answer_error(ret, e) : 0;
+	} else {
+		/* Its answer would be taken for that of the next request. */
+		if (!(facts & LINK_ENDED))
+			link_kill(l, "it was killed because the VMM did not answer a request");
+		r = link_gone_error(l, epoch, e);
+	}
+	pthread_mutex_unlock(&l->asking);
+	return r;
+}
+
+void link_expect_event(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->is_event_awaited = true;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void link_set_ready(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	set_ready(l);
+	pthread_mutex_unlock(&l->lock);
+}
+
+void link_cut(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->epoch++;
+	pthread_mutex_unlock(&l->lock);
+}
+
+unsigned link_epoch(struct link *l)
+{
+	unsigned epoch;
+
+	pthread_mutex_lock(&l->lock);
+	epoch = l->epoch;
+	pthread_mutex_unlock(&l->lock);
+	return epoch;
+}
+
+unsigned link_listeners(struct link *l, struct agent_listener ret[LINK_LISTENERS_MAX])
+{
+	unsigned n;
+
+	/* What has arrived is looked at first. */
+	(void)link_wait(l, 0, 0);
+	pthread_mutex_lock(&l->lock);
+	n = l->n_listeners;
+	memcpy(ret, l->listeners, n * sizeof(*ret));
+	pthread_mutex_unlock(&l->lock);
+	return n;
 }
 
 void link_kill(struct link *l, const char *cause)
@@ -410,10 +554,14 @@ int link_end_error(struct link *l, struct err *e)
 	return r;
 }
 
-int link_gone_error(struct link *l, struct err *e)
+int link_gone_error(struct link *l, unsigned epoch, struct err *e)
 {
 	struct err why = {0};
 
+	if (link_epoch(l) != epoch) {
+		err_set(e, -ESHUTDOWN, "the VM was reset to its snapshot");
+		return err_remedy(e, "start it again in the VM as it is now");
+	}
 	if (!(link_wait(l, LINK_ENDED, clock_deadline_ns(REASON_TIMEOUT_MS)) & LINK_ENDED)) {
 		err_set(e, -EPROTO, "the guest closed the connection to its agent");
 		return err_remedy(e, "see the console log");

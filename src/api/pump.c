@@ -135,6 +135,7 @@ static int take_exit(struct sm_exec *x, const uint8_t *payload, size_t bytes)
 		.system_us = m.system_us,
 		.peak_rss_bytes = m.peak_rss_bytes,
 	};
+	exec_forget(x);
 	atomic_store(&x->has_exit, true);
 	return 0;
 }
@@ -248,7 +249,7 @@ static int read_input(struct sm_exec *x, struct err *e)
 
 static int gone(struct sm_exec *x, struct err *e)
 {
-	int r = link_gone_error(&x->vm->link, e);
+	int r = channel_gone_error(&x->channel, e);
 
 	x->input.is_open = false;
 	return r;

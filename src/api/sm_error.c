@@ -9,6 +9,7 @@ enum sm_code error_code(int negative_errno)
 {
 	switch (-negative_errno) {
 	case EINVAL:
+	case EEXIST:
 	case E2BIG:
 	case ERANGE:
 	case EDOM:

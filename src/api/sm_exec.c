@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "api/agent_call.h"
 #include "api/error.h"
 #include "api/exec.h"
 #include "api/handles.h"
@@ -117,6 +119,15 @@ static int refused(
 	return m.code;
 }
 
+static int started(struct sm_exec *x, uint32_t pid, struct err *e)
+{
+	if (!pid || pid > INT32_MAX)
+		return err_set(e, -EPROTO, "the guest's agent answered with an impossible process");
+	x->pid = (int)pid;
+	commands_add(&x->vm->commands, x->pid, x->label);
+	return 0;
+}
+
 static int await_start(struct sm_exec *x, uint32_t *ret_stage, struct err *e)
 {
 	const uint8_t *payload;
@@ -124,11 +135,11 @@ static int await_start(struct sm_exec *x, uint32_t *ret_stage, struct err *e)
 	int r = channel_wait(&x->channel, clock_deadline_ns(START_TIMEOUT_MS), &f, &payload, e);
 
 	if (r == -ENODATA)
-		return link_gone_error(&x->vm->link, e);
+		return channel_gone_error(&x->channel, e);
 	if (r < 0)
 		return r;
 	if (f.type == AGENT_STARTED && f.bytes == sizeof(struct agent_u32))
-		return 0;
+		return started(x, le32_load(payload), e);
 	if (f.type == AGENT_FAILED)
 		return refused(x, payload, f.bytes, ret_stage, e);
 	return err_set(e, -EPROTO, "the guest's agent answered with something else");
@@ -147,7 +158,7 @@ static int ask(
 	set_label(x, &request);
 	r = channel_open(&x->channel, &x->vm->link, e);
 	if (r == -ESHUTDOWN)
-		return link_gone_error(&x->vm->link, e);
+		return link_gone_error(&x->vm->link, link_epoch(&x->vm->link), e);
 	if (r < 0)
 		return r;
 	r = channel_put(&x->channel, AGENT_EXEC, request.data, request.bytes);
@@ -205,6 +216,54 @@ int sm_exec_start(struct sm_vm *vm, const char *const *argv, const struct sm_exe
 	return error_out_as(err, &e, exec_error_code(stage, &e));
 }
 
+/* ---- attach -------------------------------------------------------------------------------- */
+
+static int open_attached(struct sm_vm *vm, uint32_t pid, const struct sm_exec_options *o,
+	struct sm_exec *x, struct err *e)
+{
+	const struct exec_input none = {.fd = -1};
+	struct agent_u32 m = {.value = pid};
+	uint32_t stage;
+	int r = set_streams(x, o, &none, e);
+
+	if (pid)
+		snprintf(x->label, sizeof(x->label), "process %u", pid);
+	else
+		snprintf(x->label, sizeof(x->label), "the workload");
+	if (r == 0)
+		r = agent_call(&x->channel, &vm->link, AGENT_ATTACH, &m, sizeof(m), e);
+	return r < 0 ? r : await_start(x, &stage, e);
+}
+
+int sm_vm_attach(struct sm_vm *vm, int pid, const struct sm_exec_options *options,
+	struct sm_exec **ret, struct sm_error *err)
+{
+	struct sm_exec *x = calloc(1, sizeof(*x));
+	struct sm_exec_options o;
+	struct err e = {0};
+	int r = options_copy(&o, sizeof(o), sizeof(o), options, "struct sm_exec_options", &e);
+
+	if (r == 0 && !x)
+		r = err_set(&e, -ENOMEM, "no memory for a command");
+	if (r == 0 && pid < 0)
+		r = err_set(&e, -EINVAL, "there is no process %d", pid);
+	if (r == 0) {
+		x->vm = vm;
+		x->channel.fd = -1;
+		r = open_attached(vm, (uint32_t)pid, &o, x, &e);
+	}
+	if (r == 0) {
+		*ret = x;
+		return 0;
+	}
+	err_object(&e, "VM %s", vm->name);
+	if (x && x->vm)
+		sm_exec_close(x);
+	else
+		free(x);
+	return error_out(err, &e);
+}
+
 /* ---- wait, signal, close ------------------------------------------------------------------- */
 
 int sm_exec_wait(struct sm_exec *x, int64_t timeout_ms, struct sm_exit *ret, struct sm_error *err)
@@ -244,7 +303,7 @@ int exec_signal(struct sm_exec *x, int number, struct err *e)
 		else if (poll(&p, 1, clock_left_ms(deadline)) == 0)
 			return err_set(e, -ETIMEDOUT, "the guest's agent does not read");
 	}
-	return r == -EPIPE ? link_gone_error(&x->vm->link, e) : 0;
+	return r == -EPIPE ? channel_gone_error(&x->channel, e) : 0;
 }
 
 int sm_exec_signal(struct sm_exec *x, int signal_number, struct sm_error *err)
@@ -264,10 +323,25 @@ int sm_exec_signal(struct sm_exec *x, int signal_number, struct sm_error *err)
 	return error_out(err, &e);
 }
 
+void exec_forget(struct sm_exec *x)
+{
+	/* After a rollback the pid is that of what ran in the snapshot. */
+	if (x->pid && link_epoch(&x->vm->link) == x->channel.epoch)
+		commands_remove(&x->vm->commands, x->pid);
+	x->pid = 0;
+}
+
+void exec_leave(struct sm_exec *x)
+{
+	x->pid = 0;
+	sm_exec_close(x);
+}
+
 void sm_exec_close(struct sm_exec *x)
 {
 	if (!x)
 		return;
+	exec_forget(x);
 	channel_close(&x->channel);
 	free(x);
 }

@@ -51,7 +51,7 @@ static int open_image(struct sm_image *i, const char *store, const char *referen
 	struct image_open_options inner = {
 		.policy = IMAGE_PULL_IF_MISSING,
 		.platform = o->platform,
-		.max_layers = CTL_BLOCKS_MAX,
+		.max_layers = CTL_BLOCKS_MAX - 1, /* one place is the writable disk's */
 		.progress = o->progress ? tell_progress : NULL,
 		.context = o,
 	};
@@ -167,6 +167,18 @@ static int give_info(
 	return 0;
 }
 
+/* "80/tcp" or "80"; "53/udp" is no port that anybody connects to. */
+static int exposes_tcp(const struct image_config *c)
+{
+	for (size_t i = 0; i < c->exposed_ports.n; i++) {
+		const char *protocol = strchr(c->exposed_ports.items[i], '/');
+
+		if (!protocol || !strcmp(protocol, "/tcp"))
+			return 1;
+	}
+	return 0;
+}
+
 int sm_image_info(const struct sm_image *image, struct sm_image_info *ret, struct sm_error *err)
 {
 	const struct image *m = image->image;
@@ -178,6 +190,7 @@ int sm_image_info(const struct sm_image *image, struct sm_image_info *ret, struc
 		.platform = image->platform,
 		.layer_bytes = m->bytes,
 		.n_layers = m->n_layers,
+		.exposes_ports = exposes_tcp(&m->config),
 	};
 
 	/* Only the store's index knows; without it the time is merely not known. */

@@ -11,46 +11,37 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "guest/conn.h"
-#include "guest/reap.h"
+#include "guest/agent_int.h"
+#include "guest/clonefiles.h"
 #include "guest/vsock.h"
 
 enum {
 	KILL_MS = 2000,	  /* for what got SIGKILL to be gone */
 	LINGER_MS = 1000, /* for the host to take the last frames of what ended */
-	GOODBYE_MS = 20,  /* for the host to close after AGENT_DONE, which it has then seen */
-};
-
-/* SERVING -> TERMINATING (SIGTERM sent) -> [KILLING (SIGKILL sent)] -> LINGERING -> OVER. */
-enum phase { SERVING, TERMINATING, KILLING, LINGERING, OVER };
-
-struct agent {
-	struct loop loop;
-	struct conn_host host;
-	struct reaper reaper;
-	struct loop_watch listener;
-	const struct agent_ops *ops;
-	void *context;
-	struct conn *conns[AGENT_CONNECTIONS_MAX];
-	unsigned n_conns;
-	enum phase phase;
-	uint64_t deadline_ns; /* of the phase */
-	bool is_reset;
+	FREEZE_TIMEOUT_MS = 8000,
+	GOODBYE_MS = 20, /* for the host to close after AGENT_DONE, which it has then seen */
 };
 
 /* ---- connections -------------------------------------------------------------------------- */
 
-static void gone(struct conn_host *h, struct conn *c)
+void agent_drop_conn(struct agent *a, struct conn *c)
 {
-	struct agent *a = container_of(h, struct agent, host);
-
 	for (unsigned i = 0; i < a->n_conns; i++) {
 		if (a->conns[i] == c) {
 			a->conns[i] = a->conns[--a->n_conns];
 			break;
 		}
 	}
+	await_drop(a, c);
 	conn_free(c);
+	if (a->event_conn == c)
+		a->event_conn = NULL;
+	freeze_lost(a, c);
+}
+
+static void gone(struct conn_host *h, struct conn *c)
+{
+	agent_drop_conn(container_of(h, struct agent, host), c);
 }
 
 /* Takes fd in any case. */
@@ -83,16 +74,65 @@ static void incoming(struct loop_watch *w, unsigned events)
 	(void)adopt(a, fd, CONN_NEW);
 }
 
-static int announce(struct agent *a, int event_fd, struct err *e)
+int agent_announce(struct agent *a, int event_fd, struct err *e)
 {
 	struct agent_hello hello = {.version = AGENT_VERSION};
 	struct conn *c = adopt(a, event_fd, CONN_EVENT);
 
+	a->event_conn = c;
 	if (!c || wire_queue(&c->wire, AGENT_HELLO, &hello, sizeof(hello)) < 0 ||
 		wire_queue(&c->wire, AGENT_READY, NULL, 0) < 0)
 		return err_set(e, -ENOMEM, "the guest has no memory for its agent");
 	conn_settle(c);
 	return 0;
+}
+
+/* ---- detached commands -------------------------------------------------------------------- */
+
+struct exec *agent_take_detached(struct agent *a, unsigned i)
+{
+	struct exec *x = a->detached[i];
+
+	a->n_detached--;
+	memmove(&a->detached[i], &a->detached[i + 1], (a->n_detached - i) * sizeof(x));
+	return x;
+}
+
+/* Room for it is certain: it is one of at most AGENT_EXECS_MAX. */
+static void keep(struct conn_host *h, struct exec *x)
+{
+	struct agent *a = container_of(h, struct agent, host);
+
+	x->is_lost = h->exec.is_held;
+	a->detached[a->n_detached++] = x;
+}
+
+static struct exec *claim(struct conn_host *h, pid_t pid, int *ret_code)
+{
+	struct agent *a = container_of(h, struct agent, host);
+
+	*ret_code = pid || !a->n_detached ? -ENOENT : -EINVAL;
+	for (unsigned i = 0; i < a->n_detached; i++)
+		if (a->detached[i]->pid == pid || (!pid && a->n_detached == 1))
+			return agent_take_detached(a, i);
+	return NULL;
+}
+
+/* Of detached commands that have ended only so many exit statuses are kept. */
+static void forget_oldest(struct agent *a)
+{
+	unsigned n = 0, oldest = 0;
+
+	for (unsigned i = a->n_detached; i-- > 0;) {
+		if (!a->detached[i]->has_ended)
+			continue;
+		oldest = i;
+		n++;
+	}
+	if (n <= ENDED_KEPT_MAX)
+		return;
+	exec_free(agent_take_detached(a, oldest));
+	a->host.n_execs--;
 }
 
 /* ---- processes ---------------------------------------------------------------------------- */
@@ -101,6 +141,7 @@ static void ended(struct reaper *r, pid_t pid, int status, const struct rusage *
 {
 	struct agent *a = container_of(r, struct agent, reaper);
 
+	a->has_ended = a->want_look = true;
 	for (unsigned i = 0; i < a->n_conns; i++) {
 		struct conn *c = a->conns[i];
 
@@ -110,9 +151,24 @@ static void ended(struct reaper *r, pid_t pid, int status, const struct rusage *
 		conn_settle(c);
 		return;
 	}
+	for (unsigned i = 0; i < a->n_detached; i++) {
+		struct exec *x = a->detached[i];
+
+		if (x->pid != pid || x->has_ended)
+			continue;
+		exec_ended(x, status, usage);
+		forget_oldest(a);
+		return;
+	}
 }
 
 /* ---- shutdown ----------------------------------------------------------------------------- */
+
+static void enter(struct agent *a, enum phase phase, int ms)
+{
+	a->phase = phase;
+	a->deadline_ns = clock_deadline_ns(ms);
+}
 
 static void begin_shutdown(struct conn_host *h, const struct agent_shutdown *s)
 {
@@ -120,10 +176,15 @@ static void begin_shutdown(struct conn_host *h, const struct agent_shutdown *s)
 	uint64_t deadline = clock_deadline_ns(s->grace_ms);
 
 	a->is_reset = s->is_reset;
-	if (a->phase == SERVING) {
+	a->host.is_ending = true;
+	if (a->phase == SERVING && a->frost != THAWED) {
+		/* SIGKILL alone reaches who is frozen, and runs nothing of the user's. */
+		enter(a, KILLING, KILL_MS);
+		a->ops->signal_all(SIGKILL, a->context);
+		a->host.exec.is_held = false;
+	} else if (a->phase == SERVING) {
 		a->phase = TERMINATING;
 		a->deadline_ns = deadline;
-		a->host.is_ending = true;
 		a->ops->signal_all(SIGTERM, a->context);
 	} else if (a->phase == TERMINATING) {
 		a->deadline_ns = MIN(a->deadline_ns, deadline);
@@ -166,12 +227,6 @@ static void finish(struct agent *a)
 	a->ops->power_off(a->is_reset, a->context);
 }
 
-static void enter(struct agent *a, enum phase phase, int ms)
-{
-	a->phase = phase;
-	a->deadline_ns = clock_deadline_ns(ms);
-}
-
 /* Goes on with a shutdown as far as possible without waiting. */
 static void step_shutdown(struct agent *a)
 {
@@ -212,6 +267,33 @@ static int open_parts(struct agent *a, struct err *e)
 	return r < 0 ? err_set(e, r, "cannot watch for connections: %s", strerror(-r)) : 0;
 }
 
+static const struct conn_ops conn_ops = {
+	.shutdown = begin_shutdown,
+	.freeze = freeze_begin,
+	.thaw = freeze_end,
+	.resume = resume_begin,
+	.await = await_begin,
+	.claim = claim,
+	.keep = keep,
+	.gone = gone,
+};
+
+static void configure(struct agent *a, const struct agent_config *config)
+{
+	a->ops = config->ops;
+	a->context = config->context;
+	a->host.ops = &conn_ops;
+	a->host.exec.workload = config->workload;
+	a->listener = (struct loop_watch){.fd = config->listen_fd, .ready = incoming};
+	a->rest.fd = config->frozen_fd;
+	a->freeze_timeout_ms =
+		config->freeze_timeout_ms ? config->freeze_timeout_ms : FREEZE_TIMEOUT_MS;
+	a->frost_deadline_ns = UINT64_MAX;
+	a->etc = config->etc ? config->etc : "/etc";
+	a->clone_dir = config->clone_dir ? config->clone_dir : CLONEFILES_DIR;
+	listen_events_init(&a->listening);
+}
+
 int agent_new(const struct agent_config *config, struct agent **ret, struct err *e)
 {
 	struct agent *a = calloc(1, sizeof(*a));
@@ -223,18 +305,13 @@ int agent_new(const struct agent_config *config, struct agent **ret, struct err 
 		return err_set(e, -ENOMEM, "the guest has no memory for its agent");
 	}
 	a->loop.poll_fd = a->loop.waker.fd = a->reaper.watch.fd = a->host.exec.null_fd = -1;
-	a->listener = (struct loop_watch){.fd = -1, .ready = incoming};
-	a->host.shutdown = begin_shutdown;
-	a->host.gone = gone;
-	a->ops = config->ops;
-	a->context = config->context;
-	a->listener.fd = config->listen_fd;
+	configure(a, config);
 	signal(SIGPIPE, SIG_IGN);
 	r = open_parts(a, e);
 	if (r < 0)
 		close(config->event_fd);
 	else
-		r = announce(a, config->event_fd, e);
+		r = agent_announce(a, config->event_fd, e);
 	if (r < 0) {
 		agent_free(a);
 		return r;
@@ -248,7 +325,12 @@ void agent_free(struct agent *a)
 	if (!a)
 		return;
 	while (a->n_conns)
-		gone(&a->host, a->conns[a->n_conns - 1]);
+		agent_drop_conn(a, a->conns[a->n_conns - 1]);
+	while (a->n_detached)
+		exec_free(agent_take_detached(a, 0));
+	listen_events_close(&a->listening);
+	free(a->host.env);
+	free(a->env_memory);
 	reaper_stop(&a->reaper);
 	if (a->listener.fd >= 0) {
 		loop_remove(&a->loop, &a->listener);
@@ -260,14 +342,23 @@ void agent_free(struct agent *a)
 	free(a);
 }
 
+static int wait_ms(const struct agent *a)
+{
+	uint64_t deadline = a->phase == SERVING ? UINT64_MAX : a->deadline_ns;
+
+	deadline = MIN(deadline, a->frost_deadline_ns);
+	return clock_left_ms(MIN(deadline, await_deadline_ns(a)));
+}
+
 int agent_run(struct agent *a, struct err *e)
 {
 	while (a->phase != OVER) {
-		int wait_ms = a->phase == SERVING ? -1 : clock_left_ms(a->deadline_ns);
-		int r = loop_turn(&a->loop, wait_ms);
+		int r = loop_turn(&a->loop, wait_ms(a));
 
 		if (r < 0)
 			return err_set(e, r, "the agent's event loop failed: %s", strerror(-r));
+		freeze_step(a);
+		await_step(a);
 		if (a->phase != SERVING)
 			step_shutdown(a);
 	}

@@ -23,7 +23,7 @@ static void drop_exec(struct conn *c)
 /* Nothing more can be said on it. */
 static void give_up(struct conn *c)
 {
-	c->host->gone(c->host, c);
+	c->host->ops->gone(c->host, c);
 }
 
 void conn_fail(struct conn *c, int code, int stage, const char *cause)
@@ -82,6 +82,12 @@ static void exec_moved(struct exec *x)
 	conn_settle(container_of(x->wire, struct conn, wire));
 }
 
+static int refuse_frozen(struct conn *c, int stage)
+{
+	conn_fail(c, -EBUSY, stage, "the workload is frozen");
+	return 0;
+}
+
 static int start_exec(struct conn *c, const struct agent_frame *f, const uint8_t *payload)
 {
 	struct request q;
@@ -89,6 +95,8 @@ static int start_exec(struct conn *c, const struct agent_frame *f, const uint8_t
 	int stage = AGENT_STAGE_REQUEST;
 	int r;
 
+	if (c->host->exec.is_held)
+		return refuse_frozen(c, AGENT_STAGE_SPAWN);
 	if (c->host->is_ending || c->host->n_execs >= AGENT_EXECS_MAX) {
 		conn_fail(c, c->host->is_ending ? -ESHUTDOWN : -EAGAIN, AGENT_STAGE_SPAWN,
 			c->host->is_ending ? "the guest is shutting down"
@@ -97,6 +105,10 @@ static int start_exec(struct conn *c, const struct agent_frame *f, const uint8_t
 	}
 	_Static_assert(AGENT_EXECS_MAX == 256, "the sentence above says so");
 	r = request_decode(payload, f->bytes, &q, &e);
+	if (r == 0 && request_add_env(&q, c->host->env, c->host->n_env) < 0) {
+		request_fini(&q);
+		r = err_set(&e, -ENOMEM, "the guest has no memory for another command");
+	}
 	if (r == 0) {
 		r = exec_start(&c->host->exec, &c->wire, &q, exec_moved, &c->exec, &stage, &e);
 		request_fini(&q);
@@ -110,6 +122,33 @@ static int start_exec(struct conn *c, const struct agent_frame *f, const uint8_t
 	return 0;
 }
 
+static int attach(struct conn *c, const struct agent_frame *f, const uint8_t *payload)
+{
+	struct agent_u32 pid;
+	struct exec *x;
+	int r = 0;
+
+	if (f->bytes != sizeof(pid))
+		return malformed(c, "an attachment of the wrong size");
+	memcpy(&pid, payload, sizeof(pid));
+	if (c->host->exec.is_held)
+		return refuse_frozen(c, AGENT_STAGE_REQUEST);
+	x = pid.value > INT32_MAX ? NULL : c->host->ops->claim(c->host, (pid_t)pid.value, &r);
+	if (!x) {
+		conn_fail(c, r ? r : -ENOENT, AGENT_STAGE_REQUEST,
+			r == -EINVAL ? "more than one command runs detached: say which"
+				     : "there is no such detached command");
+		return 0;
+	}
+	if (exec_attach(x, &c->wire, exec_moved) < 0) {
+		c->host->ops->keep(c->host, x);
+		return -ENOMEM;
+	}
+	c->exec = x;
+	c->state = CONN_EXEC;
+	return 0;
+}
+
 static int start_shutdown(struct conn *c, const struct agent_frame *f, const uint8_t *payload)
 {
 	struct agent_shutdown s;
@@ -118,12 +157,14 @@ static int start_shutdown(struct conn *c, const struct agent_frame *f, const uin
 		return malformed(c, "a shutdown request of the wrong size");
 	memcpy(&s, payload, sizeof(s));
 	c->state = CONN_SHUTDOWN;
-	c->host->shutdown(c->host, &s);
+	c->host->ops->shutdown(c->host, &s);
 	return 0;
 }
 
 static int on_request(struct conn *c, const struct agent_frame *f, const uint8_t *payload)
 {
+	struct conn_host *h = c->host;
+
 	switch (f->type) {
 	case AGENT_EXEC:
 		return start_exec(c, f, payload);
@@ -135,6 +176,21 @@ static int on_request(struct conn *c, const struct agent_frame *f, const uint8_t
 		sync();
 		conn_done(c);
 		return 0;
+	case AGENT_FREEZE:
+		if (f->bytes)
+			return malformed(c, "a request to freeze of the wrong size");
+		h->ops->freeze(h, c);
+		return 0;
+	case AGENT_RESUME:
+		h->ops->resume(h, c, payload, f->bytes);
+		return 0;
+	case AGENT_AWAIT:
+		if (h->exec.is_held)
+			return refuse_frozen(c, AGENT_STAGE_AWAIT);
+		h->ops->await(h, c, payload, f->bytes);
+		return 0;
+	case AGENT_ATTACH:
+		return attach(c, f, payload);
 	default:
 		return malformed(c, "a frame that is no request");
 	}
@@ -169,6 +225,20 @@ static int on_exec_frame(struct conn *c, const struct agent_frame *f, const uint
 	return 0;
 }
 
+/* Whatever comes here comes from the host that asked for the freeze, so this is no clone. */
+static int on_freeze_frame(struct conn *c, const struct agent_frame *f)
+{
+	int r = c->host->ops->thaw(c->host, c);
+
+	if (f->type != AGENT_THAW || f->bytes)
+		return malformed(c, "a frame that has no place while the workload is frozen");
+	if (r < 0)
+		conn_fail(c, r, AGENT_STAGE_FREEZE, "the kernel does not thaw the workload");
+	else
+		conn_done(c);
+	return 0;
+}
+
 static int on_frame(void *context, const struct agent_frame *f, const uint8_t *payload)
 {
 	struct conn *c = context;
@@ -182,6 +252,10 @@ static int on_frame(void *context, const struct agent_frame *f, const uint8_t *p
 		return on_exec_frame(c, f, payload);
 	case CONN_SHUTDOWN:
 		return malformed(c, "a frame while a shutdown is under way");
+	case CONN_FREEZE:
+		return on_freeze_frame(c, f);
+	case CONN_AWAIT:
+		return malformed(c, "a frame while an event is awaited");
 	case CONN_EVENT:
 		return f->type == AGENT_HELLO ? 0 : -EPROTO;
 	case CONN_CLOSING:
@@ -293,6 +367,11 @@ void conn_free(struct conn *c)
 {
 	if (!c)
 		return;
+	if (c->exec && c->host->exec.is_held) {
+		exec_detach(c->exec);
+		c->host->ops->keep(c->host, c->exec);
+		c->exec = NULL;
+	}
 	drop_exec(c);
 	loop_remove(c->host->exec.loop, &c->watch);
 	wire_fini(&c->wire);

@@ -39,7 +39,26 @@ static void read_serial(const char *disk, char out[SERIAL_BYTES + 1])
 	out[strcspn(out, "\n")] = '\0';
 }
 
-/* Takes a disk in if it is a layer that is wanted. */
+static unsigned n_wanted(const struct disks *d)
+{
+	return d->n + d->has_root;
+}
+
+/* Wanted disk i: the layers, then the writable one. */
+static char *node_of(struct disks *d, unsigned i)
+{
+	return i < d->n ? d->node[i] : d->root;
+}
+
+static void serial_of(const struct disks *d, unsigned i, char out[SERIAL_BYTES + 1])
+{
+	if (i < d->n)
+		snprintf(out, SERIAL_BYTES + 1, BOOTCFG_LAYER_SERIAL, i);
+	else
+		snprintf(out, SERIAL_BYTES + 1, BOOTCFG_DISK_SERIAL);
+}
+
+/* Takes a disk in if it is one that is wanted. */
 static void take_disk(struct disks *d, const char *disk)
 {
 	char serial[SERIAL_BYTES + 1], want[SERIAL_BYTES + 1];
@@ -47,23 +66,24 @@ static void take_disk(struct disks *d, const char *disk)
 	if (!str_starts_with(disk, "vd") || strlen(disk) > NODE_NAME_BYTES)
 		return;
 	read_serial(disk, serial);
-	for (unsigned i = 0; serial[0] && i < d->n; i++) {
-		snprintf(want, sizeof(want), BOOTCFG_LAYER_SERIAL, i);
-		if (!strcmp(serial, want) && !d->node[i][0])
-			snprintf(d->node[i], DISKS_NAME_BYTES, "/dev/%.*s", NODE_NAME_BYTES, disk);
+	for (unsigned i = 0; serial[0] && i < n_wanted(d); i++) {
+		serial_of(d, i, want);
+		if (!strcmp(serial, want) && !node_of(d, i)[0])
+			snprintf(node_of(d, i), DISKS_NAME_BYTES, "/dev/%.*s", NODE_NAME_BYTES,
+				disk);
 	}
 }
 
-static unsigned first_missing(const struct disks *d)
+static unsigned first_missing(struct disks *d)
 {
 	unsigned i = 0;
 
-	while (i < d->n && d->node[i][0])
+	while (i < n_wanted(d) && node_of(d, i)[0])
 		i++;
 	return i;
 }
 
-/* Looks at all disks there are. Returns the number of the first layer without one, or d->n. */
+/* Looks at all disks there are. Returns the first that is still missing, n_wanted if none is. */
 static unsigned scan(struct disks *d)
 {
 	DIR *dir = opendir("/sys/block");
@@ -71,7 +91,7 @@ static unsigned scan(struct disks *d)
 
 	if (!dir)
 		return first_missing(d);
-	while ((entry = readdir(dir)) && first_missing(d) < d->n)
+	while ((entry = readdir(dir)) && first_missing(d) < n_wanted(d))
 		take_disk(d, entry->d_name);
 	closedir(dir);
 	return first_missing(d);
@@ -112,7 +132,7 @@ static int wait_for(struct disks *d, int timeout_ms)
 	if (fd < 0)
 		return fd;
 	/* Again, for what came between the first look and the listening. */
-	while (scan(d) < d->n) {
+	while (scan(d) < n_wanted(d)) {
 		do {
 			int r = poll(&p, 1, clock_left_ms(deadline));
 
@@ -125,19 +145,21 @@ static int wait_for(struct disks *d, int timeout_ms)
 	return 0;
 }
 
-int disks_find_layers(struct disks *d, unsigned n, int timeout_ms, struct err *e)
+int disks_find(struct disks *d, unsigned n_layers, bool want_root, int timeout_ms, struct err *e)
 {
+	char serial[SERIAL_BYTES + 1];
 	int r;
 
-	*d = (struct disks){.n = n};
-	if (n > DISKS_MAX)
-		return err_set(e, -E2BIG, "%u layer disks are too many, at most %d", n, DISKS_MAX);
-	if (scan(d) == n)
+	*d = (struct disks){.n = n_layers, .has_root = want_root};
+	if (n_layers > DISKS_MAX)
+		return err_set(
+			e, -E2BIG, "%u layer disks are too many, at most %d", n_layers, DISKS_MAX);
+	if (scan(d) == n_wanted(d))
 		return 0;
 	r = wait_for(d, timeout_ms);
 	if (r == -ETIMEDOUT) {
-		err_set(e, r, "no disk has the serial " BOOTCFG_LAYER_SERIAL " after %d ms",
-			first_missing(d), timeout_ms);
+		serial_of(d, first_missing(d), serial);
+		err_set(e, r, "no disk has the serial %s after %d ms", serial, timeout_ms);
 		return err_remedy(e, "the kernel needs virtio-mmio and virtio-blk, built in or as "
 				     "modules in the initramfs");
 	}

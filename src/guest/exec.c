@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "guest/file.h"
 #include "guest/spawn.h"
+#include "guest/workload.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -107,7 +108,10 @@ static size_t input_write(struct exec *x, const uint8_t *data, size_t bytes)
 
 static void input_took(struct exec *x, size_t bytes)
 {
-	x->taken += (uint32_t)bytes;
+	size_t foreign = MIN(bytes, x->foreign);
+
+	x->foreign -= foreign;
+	x->taken += (uint32_t)(bytes - foreign);
 	buf_consume(&x->input, bytes);
 	if (x->input.bytes)
 		return;
@@ -126,18 +130,24 @@ static void input_ready(struct loop_watch *w, unsigned events)
 	x->moved(x);
 }
 
+static int watch_input(struct exec *x)
+{
+	return x->host->is_held || !x->input.bytes ? 0 : pipe_watch(&x->in, LOOP_WRITE);
+}
+
 int exec_input(struct exec *x, const void *data, size_t bytes, struct err *e)
 {
 	const uint8_t *at = data;
+	bool is_open = x->has_input && !x->is_input_over;
 	size_t n;
 
-	if (!x->has_input || x->is_input_over)
+	if (!is_open && !x->is_attached)
 		return err_set(e, -EPROTO, "standard input that was not announced or is over");
 	if (bytes > AGENT_STDIN_WINDOW - x->under_way)
 		return err_set(e, -EPROTO, "standard input beyond the window of %d bytes",
 			AGENT_STDIN_WINDOW);
 	x->under_way += (uint32_t)bytes;
-	if (!x->input.bytes) {
+	if (!x->input.bytes && (!x->host->is_held || x->in.watch.fd < 0)) {
 		n = input_write(x, at, bytes);
 		x->taken += (uint32_t)n;
 		at += n;
@@ -145,13 +155,15 @@ int exec_input(struct exec *x, const void *data, size_t bytes, struct err *e)
 	}
 	if (!bytes)
 		return 0;
-	if (buf_append(&x->input, at, bytes) < 0 || pipe_watch(&x->in, LOOP_WRITE) < 0)
+	if (buf_append(&x->input, at, bytes) < 0 || watch_input(x) < 0)
 		return err_set(e, -ENOMEM, "the guest has no memory for standard input");
 	return 0;
 }
 
 int exec_input_over(struct exec *x, struct err *e)
 {
+	if ((!x->has_input || x->is_input_over) && x->is_attached)
+		return 0;
 	if (!x->has_input || x->is_input_over)
 		return err_set(e, -EPROTO, "an end of standard input that was not open");
 	x->is_input_over = true;
@@ -208,6 +220,18 @@ static int open_pipes(struct exec *x, uint32_t flags, int fds[3])
 	return r;
 }
 
+static int spawn_in_group(struct workload *w, struct spawn *s, struct err *e)
+{
+	int r;
+
+	s->cgroup_fd = w ? workload_fd(w) : -1;
+	r = spawn_run(s, e);
+	if (r != -EBUSY || s->stage != AGENT_STAGE_SPAWN || !w || workload_use_leaf(w) < 0)
+		return r;
+	s->cgroup_fd = workload_fd(w);
+	return spawn_run(s, e);
+}
+
 /* Starts the process between its pipes' far ends, which are closed here in any case. */
 static int run(struct exec *x, struct spawn *s, uint32_t flags, int *ret_stage, struct err *e)
 {
@@ -219,7 +243,7 @@ static int run(struct exec *x, struct spawn *s, uint32_t flags, int *ret_stage, 
 		*ret_stage = AGENT_STAGE_SPAWN;
 		err_set(e, r, "no pipes for the command: %s", strerror(-r));
 	} else {
-		r = spawn_run(s, e);
+		r = spawn_in_group(x->host->workload, s, e);
 		*ret_stage = s->stage;
 	}
 	close_child_ends(x, s->fds);
@@ -316,6 +340,48 @@ void exec_free(struct exec *x)
 	free(x);
 }
 
+/* ---- rest --------------------------------------------------------------------------------- */
+
+void exec_hold(struct exec *x)
+{
+	pipe_unwatch(&x->in);
+	pipe_unwatch(&x->out);
+	pipe_unwatch(&x->err);
+}
+
+void exec_release(struct exec *x)
+{
+	/* When there is no memory to watch it, the next input tries again. */
+	(void)!watch_input(x);
+}
+
+void exec_detach(struct exec *x)
+{
+	exec_hold(x);
+	x->wire = NULL;
+	x->moved = NULL;
+	x->failure = 0;
+	x->taken = x->under_way = 0;
+	x->foreign = x->input.bytes;
+}
+
+int exec_attach(struct exec *x, struct wire *wire, void (*moved)(struct exec *x))
+{
+	struct agent_u32 started = {(uint32_t)x->pid};
+	int r = wire_queue(wire, AGENT_STARTED, &started, sizeof(started));
+
+	if (r < 0)
+		return r;
+	x->wire = wire;
+	x->moved = moved;
+	x->is_attached = true;
+	x->is_lost = false;
+	/* The host has a whole window again. */
+	x->input.ceiling = x->foreign + AGENT_STDIN_WINDOW;
+	exec_release(x);
+	return 0;
+}
+
 /* ---- run and end -------------------------------------------------------------------------- */
 
 int exec_signal(struct exec *x, uint32_t number, struct err *e)
@@ -382,9 +448,12 @@ static int pump_rest(struct exec *x)
 
 int exec_pump(struct exec *x)
 {
-	int r = x->failure < 0 ? x->failure : acknowledge(x);
+	int r = x->failure;
 
-	if (r < 0 || x->is_done)
+	if (r < 0 || x->is_done || x->host->is_held)
+		return r;
+	r = acknowledge(x);
+	if (r < 0)
 		return r;
 	if (x->has_ended)
 		return pump_rest(x);

@@ -17,6 +17,8 @@
 struct exec_host {
 	struct loop *loop;
 	int null_fd;
+	struct workload *workload; /* where commands start; NULL: nowhere in particular */
+	bool is_held;		   /* nothing is read from pipes or written to them */
 	/* For one frame on its way from a pipe to a wire. */
 	uint8_t frame[sizeof(struct agent_frame) + AGENT_FRAME_MAX];
 };
@@ -31,7 +33,7 @@ struct exec_pipe {
 
 struct exec {
 	struct exec_host *host;
-	struct wire *wire;
+	struct wire *wire; /* NULL: detached */
 	/* Called after a pipe moved something: the owner settles the wire; it may free the exec. */
 	void (*moved)(struct exec *x);
 	pid_t pid; /* also its session and process group */
@@ -39,10 +41,13 @@ struct exec {
 	bool is_done; /* AGENT_EXIT is on the wire */
 	int failure;  /* -errno of the wire, met while a pipe was read */
 	bool has_input, is_input_over;
+	bool is_attached; /* its host may not know whether it has input */
+	bool is_lost;	  /* detached since its connection broke, not since it was restored */
 	struct exec_pipe in, out, err;
 	struct buf input;   /* what the process's pipe did not take */
 	uint32_t taken;	    /* bytes taken and not yet acknowledged by AGENT_STDIN_TAKEN */
 	uint32_t under_way; /* bytes that the host sent and nobody acknowledged */
+	size_t foreign;	    /* bytes at the start of `input` that an earlier connection sent */
 	struct agent_exit exit;
 };
 
@@ -53,6 +58,18 @@ int exec_start(struct exec_host *host, struct wire *wire, struct request *q,
 
 /* Frees it; what still runs of the process group is killed. */
 void exec_free(struct exec *x);
+
+/* Leaves the pipes alone, and watches them again: for all execs of a host while is_held is set.
+ * After exec_release the owner settles the wire. */
+void exec_hold(struct exec *x);
+void exec_release(struct exec *x);
+
+/* Takes it off its wire: it runs on until its pipes are full. */
+void exec_detach(struct exec *x);
+
+/* Continues a detached one on this wire: AGENT_STARTED, then as after exec_start. Returns 0 or
+ * -ENOMEM, then it is still detached. */
+int exec_attach(struct exec *x, struct wire *wire, void (*moved)(struct exec *x)) MUST_CHECK;
 
 /* Frames of the host. Return 0 or -EPROTO with the reason. */
 int exec_input(struct exec *x, const void *data, size_t bytes, struct err *e) MUST_CHECK;

@@ -31,6 +31,15 @@ int file_write(const char *path, const char *text)
 	return fd < 0 ? -errno : fd_write_full(fd, text, strlen(text));
 }
 
+int file_rewrite(const char *path, const char *text)
+{
+	autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+	size_t bytes = strlen(text);
+	int r = fd < 0 ? -errno : fd_write_full(fd, text, bytes);
+
+	return r == 0 && ftruncate(fd, (off_t)bytes) < 0 ? -errno : r;
+}
+
 static int make_dir(const char *path, mode_t mode)
 {
 	struct stat st;

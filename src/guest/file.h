@@ -14,6 +14,10 @@ int file_read(const char *path, struct buf *b) MUST_CHECK;
 /* Replaces the contents of a file, made with mode 0644 if it is new. Returns 0 or -errno. */
 int file_write(const char *path, const char *text) MUST_CHECK;
 
+/* The same in place: what the file occupies is used again, so that a short text costs no access to
+ * the disk. Who reads meanwhile may see some of both. */
+int file_rewrite(const char *path, const char *text) MUST_CHECK;
+
 /* Makes a directory and those above it; one that exists is fine. Returns 0 or -errno; -ENOTDIR when
  * something else has that name, -ENAMETOOLONG from PATH_MAX on. */
 int file_make_dirs(const char *path, mode_t mode) MUST_CHECK;

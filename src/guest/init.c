@@ -5,7 +5,6 @@
  * the console and powers off, so that the host sees the reason and an end instead of a silence.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -19,33 +18,23 @@
 #include "guest/power.h"
 #include "guest/root.h"
 #include "guest/vsock.h"
+#include "guest/world.h"
 #include "proto/agent.h"
 
 enum { DISK_TIMEOUT_MS = 5000 };
 
-static void signal_all(int signal, void *context)
-{
-	(void)context;
-	kill(-1, signal); /* spares the first process itself */
-}
-
-static void end(bool is_reset, void *context)
-{
-	(void)context;
-	power_off(is_reset);
-}
-
 /* From the initramfs to a root that looks like a container's. */
-static int make_root(const struct bootcfg *cfg, struct err *e)
+static int make_root(const struct bootcfg *cfg, int *ret_writable_fd, struct err *e)
 {
-	struct disks layers;
-	int r = disks_find_layers(&layers, cfg->n_layers, DISK_TIMEOUT_MS, e);
+	struct disks disks;
+	int r = disks_find(&disks, cfg->n_layers, cfg->n_disks, DISK_TIMEOUT_MS, e);
 
 	if (r < 0)
 		return r;
-	r = root_mount(&layers, cfg->tmpfs_bytes, e);
+	r = root_mount(&disks, cfg->tmpfs_bytes, e);
 	if (r < 0)
 		return r;
+	*ret_writable_fd = root_writable_fd(&disks);
 	r = root_enter(e);
 	return r < 0 ? r : mounts_container(e);
 }
@@ -64,7 +53,7 @@ static void settle_in(const struct bootcfg *cfg)
 		console_warn(&e);
 }
 
-static int boot(struct err *e)
+static int boot(int *ret_writable_fd, struct err *e)
 {
 	struct bootcfg cfg;
 	int r = mounts_early(e);
@@ -78,20 +67,22 @@ static int boot(struct err *e)
 	r = bootfile_read(BOOTCFG_PATH, &cfg, e);
 	if (r < 0)
 		return r;
-	r = make_root(&cfg, e);
+	r = make_root(&cfg, ret_writable_fd, e);
 	if (r < 0)
 		return r;
 	settle_in(&cfg);
 	return 0;
 }
 
-static int serve(struct err *e)
+static int serve(int writable_fd, struct err *e)
 {
-	static const struct agent_ops ops = {.signal_all = signal_all, .power_off = end};
-	struct agent_config config = {.ops = &ops};
+	struct agent_config config = {0};
 	struct agent *agent;
+	struct world world;
 	int r;
 
+	world_open(&world, writable_fd);
+	world_describe(&world, &config);
 	config.listen_fd = vsock_listen(AGENT_PORT, e);
 	if (config.listen_fd < 0)
 		return config.listen_fd;
@@ -105,12 +96,13 @@ static int serve(struct err *e)
 int main(void)
 {
 	struct err e = {0};
+	int writable_fd = -1;
 
 	if (getpid() != 1) {
 		fprintf(stderr, "init: is the first process of a guest and does nothing else\n");
 		return 1;
 	}
-	if (boot(&e) < 0 || serve(&e) < 0)
+	if (boot(&writable_fd, &e) < 0 || serve(writable_fd, &e) < 0)
 		power_fatal(&e);
 	/* Only a kernel that cannot power off comes here. */
 	err_set(&e, -EIO, "the machine did not power off");

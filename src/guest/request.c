@@ -131,8 +131,40 @@ int request_decode(const void *payload, size_t bytes, struct request *ret, struc
 	return 0;
 }
 
+/* Whether one of the first n of the environment has the name of `var`, "NAME=value". */
+static bool is_named(const struct request *q, size_t n, const char *var)
+{
+	size_t bytes = (size_t)(strchrnul(var, '=') - var) + 1;
+
+	for (size_t i = 0; i < n; i++)
+		if (!strncmp(q->envp[i], var, bytes))
+			return true;
+	return false;
+}
+
+int request_add_env(struct request *q, char *const *vars, size_t n)
+{
+	size_t own = q->n_env;
+	char **envp;
+
+	if (!n)
+		return 0;
+	envp = malloc((own + n + 2) * sizeof(*envp));
+	if (!envp)
+		return -ENOMEM;
+	memcpy(envp, q->envp, own * sizeof(*envp));
+	free(q->more);
+	q->more = q->envp = envp;
+	for (size_t i = 0; i < n; i++)
+		if (!is_named(q, own, vars[i]))
+			envp[q->n_env++] = vars[i];
+	envp[q->n_env] = NULL;
+	return 0;
+}
+
 void request_fini(struct request *q)
 {
+	free(q->more);
 	free(q->memory);
 	*q = (struct request){0};
 }

@@ -4,8 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -17,7 +19,11 @@
 #define WRITABLE "/w"
 #define ROOT	 "/r"
 
-enum { OPTIONS_BYTES = 512, LAYER_PATH_BYTES = 16 };
+enum {
+	OPTIONS_BYTES = 512,
+	LAYER_PATH_BYTES = 16,
+	TRIM_MIN_BYTES = 64 << 10, /* smaller gaps are not worth a request each */
+};
 
 static int make_dir(const char *path, struct err *e)
 {
@@ -53,13 +59,26 @@ static int mount_layer(unsigned i, const char *node, struct err *e)
 	return err_remedy(e, "the layer's image is damaged: remove it from the store");
 }
 
-static int mount_writable(uint64_t bytes, struct err *e)
+/* Without "discard", which would wait for the host at every file that is removed: root_trim tells
+ * it all at once. noinit_itable: the disk was all zeroes when its file system was made, so its
+ * inode tables are initialised as they are; a kernel thread that wrote them again would fill the
+ * host's sparse file (ext4.rst). */
+static int mount_disk(const char *node, struct err *e)
+{
+	if (!mount(node, WRITABLE, "ext4", MS_NOATIME, "noinit_itable"))
+		return 0;
+	err_sys(e, "cannot be mounted as the writable layer (ext4)");
+	err_object(e, "%s, serial " BOOTCFG_DISK_SERIAL, node);
+	return err_remedy(e, "%s",
+		e && e->code == -ENODEV
+			? "the guest kernel needs ext4"
+			: "the disk must hold a file system made by mke2fs -t ext4");
+}
+
+static int mount_memory(uint64_t bytes, struct err *e)
 {
 	char options[64];
-	int r = make_dir(WRITABLE, e);
 
-	if (r < 0)
-		return r;
 	if (bytes)
 		snprintf(
 			options, sizeof(options), "mode=0755,size=%llu", (unsigned long long)bytes);
@@ -69,6 +88,17 @@ static int mount_writable(uint64_t bytes, struct err *e)
 		err_sys(e, "cannot mount the writable layer (tmpfs, %s)", options);
 		return err_object(e, WRITABLE);
 	}
+	return 0;
+}
+
+static int mount_writable(const struct disks *disks, uint64_t tmpfs_bytes, struct err *e)
+{
+	int r = make_dir(WRITABLE, e);
+
+	if (r == 0)
+		r = disks->has_root ? mount_disk(disks->root, e) : mount_memory(tmpfs_bytes, e);
+	if (r < 0)
+		return r;
 	r = make_dir(WRITABLE "/upper", e);
 	return r < 0 ? r : make_dir(WRITABLE "/work", e);
 }
@@ -86,31 +116,43 @@ static void overlay_options(unsigned n_layers, char out[OPTIONS_BYTES])
 		",upperdir=" WRITABLE "/upper,workdir=" WRITABLE "/work");
 }
 
-int root_mount(const struct disks *layers, uint64_t tmpfs_bytes, struct err *e)
+int root_mount(const struct disks *disks, uint64_t tmpfs_bytes, struct err *e)
 {
 	char options[OPTIONS_BYTES];
 	int r;
 
-	if (!layers->n)
+	if (!disks->n)
 		return err_set(e, -EINVAL, "there is no image layer to make a root of");
-	for (unsigned i = 0; i < layers->n; i++) {
-		r = mount_layer(i, layers->node[i], e);
+	for (unsigned i = 0; i < disks->n; i++) {
+		r = mount_layer(i, disks->node[i], e);
 		if (r < 0)
 			return r;
 	}
-	r = mount_writable(tmpfs_bytes, e);
+	r = mount_writable(disks, tmpfs_bytes, e);
 	if (r < 0)
 		return r;
 	r = make_dir(ROOT, e);
 	if (r < 0)
 		return r;
-	overlay_options(layers->n, options);
+	overlay_options(disks->n, options);
 	if (mount("overlay", ROOT, "overlay", 0, options) < 0) {
-		err_sys(e, "cannot join %u layers and the writable one", layers->n);
+		err_sys(e, "cannot join %u layers and the writable one", disks->n);
 		err_object(e, "root file system");
 		return err_remedy(e, "the guest kernel needs overlayfs");
 	}
 	return 0;
+}
+
+int root_writable_fd(const struct disks *disks)
+{
+	return disks->has_root ? open(WRITABLE, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+int root_trim(int writable_fd)
+{
+	struct fstrim_range all = {.len = UINT64_MAX, .minlen = TRIM_MIN_BYTES};
+
+	return ioctl(writable_fd, FITRIM, &all) < 0 ? -errno : 0;
 }
 
 /* The modules are loaded and the configuration is read: nobody needs these files any more. */

@@ -11,9 +11,15 @@
 #include <unistd.h>
 
 #include "guest/interp.h"
+#include "guest/vfork_into.h"
 #include "proto/agent.h"
 
 /* ---- in the child: shared memory, so no allocation, no locks, no return ------------------- */
+
+/* These do not return, they become another program. An address sanitizer would wait for their
+ * return to forget their frames, which are on the parent's stack. Not inlined: what they keep there
+ * must not be where the parent keeps things. */
+#define BECOMES __attribute__((noinline, no_sanitize("address")))
 
 static NORETURN void give_up(struct spawn *s, int stage, int code)
 {
@@ -98,7 +104,7 @@ static bool is_program(struct spawn *s)
 
 /* Tries every directory of the path as a shell does: a file that may not be executed is kept in
  * mind while the search goes on; directories and what cannot be seen are no finds. */
-static int search(struct spawn *s, const char *name)
+static BECOMES int search(struct spawn *s, const char *name)
 {
 	const char *dir = s->path, *end;
 	int worst = -ENOENT;
@@ -125,7 +131,7 @@ static int search(struct spawn *s, const char *name)
 	}
 }
 
-static int execute(struct spawn *s)
+static BECOMES int execute(struct spawn *s)
 {
 	const char *name = s->argv[0];
 	size_t n = strlen(name);
@@ -147,7 +153,7 @@ static int execute(struct spawn *s)
 	return code;
 }
 
-static NORETURN void child(struct spawn *s)
+static NORETURN BECOMES void child(struct spawn *s)
 {
 	int code;
 
@@ -220,18 +226,37 @@ static int explain(const struct spawn *s, struct err *e)
 	}
 }
 
+/* Born in the group: a moment outside it would be enough to leave a child behind there. Moving a
+ * process also waits for the kernel's readers, some milliseconds each time. */
+static void into_group(const struct spawn *s, struct clone_args *args)
+{
+	*args = (struct clone_args){
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)s->cgroup_fd,
+	};
+}
+
 pid_t spawn_run(struct spawn *s, struct err *e)
 {
+	struct clone_args args;
 	pid_t pid;
 
 	s->stage = s->code = 0;
 	s->tried[0] = s->found[0] = '\0';
-	pid = vfork();
+	if (s->cgroup_fd < 0) {
+		pid = vfork();
+		if (pid < 0)
+			pid = -errno;
+	} else {
+		into_group(s, &args);
+		pid = (pid_t)vfork_into(&args, sizeof(args));
+	}
 	if (pid == 0)
 		child(s);
 	if (pid < 0) {
 		s->stage = AGENT_STAGE_SPAWN;
-		s->code = -errno;
+		s->code = pid;
 		return err_set(e, s->code, "no new process: %s", strerror(-s->code));
 	}
 	if (!s->stage)

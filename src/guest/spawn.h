@@ -20,7 +20,8 @@ struct spawn {
 	const char *path; /* where argv[0] is searched when it has no slash: dirs, ':' between */
 	const char *cwd;
 	const struct user *user;
-	int fds[3]; /* become 0, 1, 2; each above 2 */
+	int fds[3];    /* become 0, 1, 2; each above 2 */
+	int cgroup_fd; /* the control group that the program starts in; -1: this process's */
 
 	/* left by the child */
 	int stage; /* enum agent_stage; 0: the program runs */

@@ -209,6 +209,13 @@ int object_remove(struct store *s, const char *name)
 	return unlinkat(s->dir_fd, name, 0) < 0 ? -errno : 0;
 }
 
+int object_make_directory(struct store *s, const char *name, struct err *e)
+{
+	if (mkdirat(s->dir_fd, name, 0700) == 0 || errno == EEXIST)
+		return 0;
+	return object_write_failed(s, -errno, e);
+}
+
 int object_each(struct store *s, const char *directory,
 	int (*each)(void *context, const char *name), void *context, struct err *e)
 {

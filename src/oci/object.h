@@ -48,6 +48,9 @@ int object_get(const struct store *s, const char *name, struct buf *ret, struct 
 
 int object_remove(struct store *s, const char *name);
 
+/* Makes a directory of the store, for its owner alone, unless it is there. */
+int object_make_directory(struct store *s, const char *name, struct err *e) MUST_CHECK;
+
 /* Calls `each` with the full object name of every file in a directory of the store, in no order. */
 int object_each(struct store *s, const char *directory,
 	int (*each)(void *context, const char *name), void *context, struct err *e) MUST_CHECK;

@@ -6,6 +6,8 @@
  *   blobs/sha256/HEX                   manifests and configurations, kept as they were
  *   images/HEX.json                    what a manifest (HEX: its digest) needs of the above
  *   names/HEX.json                     reference → manifest (HEX: digest of the reference)
+ *   disks/                             empty file systems, shared by the disks that VMs write to
+ *   snapshots/KEY/                     baked states (KEY: of all that went into one), KEY.lock
  *   tmp/                               files being written; each is locked by its writer
  *
  * An object is written in tmp/ under a lock and renamed, so it is whole or absent; a second

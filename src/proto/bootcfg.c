@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LAYERS_MAX = 32 };
+enum { LAYERS_MAX = 32, DISKS_MAX = 1 };
 
-static bool is_hostname(const char *s)
+bool bootcfg_is_hostname(const char *s)
 {
 	size_t n = strlen(s);
 
@@ -20,10 +20,10 @@ int bootcfg_encode(const struct bootcfg *c, char *out, size_t room)
 {
 	int n;
 
-	if (!is_hostname(c->hostname) || c->n_layers > LAYERS_MAX)
+	if (!bootcfg_is_hostname(c->hostname) || c->n_layers > LAYERS_MAX || c->n_disks > DISKS_MAX)
 		return -EINVAL;
-	n = snprintf(out, room, "version 1\nlayers %u\ntmpfs %llu\nhostname %s\n", c->n_layers,
-		(unsigned long long)c->tmpfs_bytes, c->hostname);
+	n = snprintf(out, room, "version 2\nlayers %u\ndisks %u\ntmpfs %llu\nhostname %s\n",
+		c->n_layers, c->n_disks, (unsigned long long)c->tmpfs_bytes, c->hostname);
 	return n < 0 || (size_t)n >= room ? -E2BIG : n;
 }
 
@@ -43,7 +43,14 @@ static int number(const char *s, uint64_t *ret)
 	return 0;
 }
 
-enum { SEEN_VERSION = 1, SEEN_LAYERS = 2, SEEN_TMPFS = 4, SEEN_HOSTNAME = 8, SEEN_ALL = 15 };
+enum {
+	SEEN_VERSION = 1,
+	SEEN_LAYERS = 2,
+	SEEN_TMPFS = 4,
+	SEEN_HOSTNAME = 8,
+	SEEN_DISKS = 16,
+	SEEN_ALL = 31,
+};
 
 /* Takes one line in. Returns the SEEN_ bit, or -EINVAL. */
 static int take_line(struct bootcfg *c, const char *key, const char *value)
@@ -51,7 +58,7 @@ static int take_line(struct bootcfg *c, const char *key, const char *value)
 	uint64_t v = 0;
 
 	if (!strcmp(key, "hostname")) {
-		if (!is_hostname(value))
+		if (!bootcfg_is_hostname(value))
 			return -EINVAL;
 		memcpy(c->hostname, value, strlen(value) + 1);
 		return SEEN_HOSTNAME;
@@ -59,10 +66,14 @@ static int take_line(struct bootcfg *c, const char *key, const char *value)
 	if (number(value, &v) < 0)
 		return -EINVAL;
 	if (!strcmp(key, "version"))
-		return v == 1 ? SEEN_VERSION : -EINVAL;
+		return v == 2 ? SEEN_VERSION : -EINVAL;
 	if (!strcmp(key, "tmpfs")) {
 		c->tmpfs_bytes = v;
 		return SEEN_TMPFS;
+	}
+	if (!strcmp(key, "disks") && v <= DISKS_MAX) {
+		c->n_disks = (uint32_t)v;
+		return SEEN_DISKS;
 	}
 	if (strcmp(key, "layers") || v > LAYERS_MAX)
 		return -EINVAL;

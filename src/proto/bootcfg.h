@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +16,8 @@ enum { BOOTCFG_TEXT_MAX = 4096, BOOTCFG_HOSTNAME_MAX = 64 };
 
 struct bootcfg {
 	uint32_t n_layers;    /* layer disks, serials "layer0" (lowest) … */
-	uint64_t tmpfs_bytes; /* size limit of the writable layer; 0: half of RAM */
+	uint32_t n_disks;     /* 1: the writable layer is the disk "root"; 0: it is a tmpfs */
+	uint64_t tmpfs_bytes; /* size limit of that tmpfs; 0: half of RAM */
 	char hostname[BOOTCFG_HOSTNAME_MAX + 1]; /* not empty */
 };
 
@@ -26,6 +28,10 @@ int bootcfg_encode(const struct bootcfg *c, char *out, size_t room);
 /* Reads `bytes` bytes of text from a stranger. Returns 0 or -EINVAL; *ret untouched then. */
 int bootcfg_decode(const char *text, size_t bytes, struct bootcfg *ret);
 
+/* Letters, digits, '-' and '.', neither of these first, at most BOOTCFG_HOSTNAME_MAX. */
+bool bootcfg_is_hostname(const char *s);
+
 /* Serial numbers by which init finds its disks (virtio 1.2 5.2.6, VIRTIO_BLK_T_GET_ID). */
 #define BOOTCFG_LAYER_SERIAL  "layer%u"
 #define BOOTCFG_VOLUME_SERIAL "volume%u"
+#define BOOTCFG_DISK_SERIAL   "root" /* an ext4 file system, empty at first */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { AWAIT_MAX = 4096 }; /* PATH_MAX: a path with its end */
+
 int64_t frame_limit(uint16_t type)
 {
 	switch (type) {
@@ -18,13 +20,23 @@ int64_t frame_limit(uint16_t type)
 	case AGENT_STDIN:
 	case AGENT_STDOUT:
 	case AGENT_STDERR:
+	case AGENT_RESUME:
 		return AGENT_FRAME_MAX;
+	case AGENT_AWAIT:
+		return sizeof(struct agent_field) + AWAIT_MAX;
 	case AGENT_SIGNAL:
+	case AGENT_ATTACH:
 	case AGENT_STARTED:
 	case AGENT_STDIN_TAKEN:
 		return sizeof(struct agent_u32);
 	case AGENT_EXIT:
 		return sizeof(struct agent_exit);
+	case AGENT_RESUMED:
+		return sizeof(struct agent_resumed);
+	case AGENT_LISTENING:
+		return sizeof(struct agent_listener);
+	case AGENT_FREEZE:
+	case AGENT_THAW:
 	case AGENT_SYNC:
 	case AGENT_STDIN_CLOSE:
 	case AGENT_DONE:

@@ -5,6 +5,9 @@
  * The order is not a matter of taste: all memory slots come before anything that KVM registers on
  * its I/O bus (the interrupt controller, notify descriptors), since from Linux 6.18 on a slot that
  * changes after them waits for a grace period of milliseconds.
+ *
+ * A restored machine goes the same way: its memory is mapped instead of loaded, its vCPUs load
+ * their state as they make themselves, and its devices theirs once they are there.
  */
 #include "vmm/vm.h"
 
@@ -28,17 +31,48 @@
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
 #include "virtio/vsock.h"
+#include "vmm/identity.h"
 
-enum { GUEST_CID = 3 };
+enum {
+	GUEST_CID = 3,
+	WRITE_SET_MAX = 1024, /* runs of pages that are populated before the guest asks */
+};
 
 _Static_assert(
 	(int)POWER_RESET_VALUE == (int)LAYOUT_RESET_VALUE, "the tables and the device must agree");
+
+/* The pages that the guest is known to write at once. Best effort. */
+static void populate(struct vm *vm)
+{
+	struct memfile_run runs[WRITE_SET_MAX];
+	ssize_t n = pread(vm->config->write_set_fd, runs, sizeof(runs), 0);
+	struct memfile_runs set = {.items = runs};
+
+	if (n > 0)
+		set.n = (uint32_t)((size_t)n / sizeof(runs[0]));
+	memfile_populate(&vm->memory, &set);
+}
+
+/* Nothing is read: the guest takes its pages from the file as it touches them. */
+static int map_memory(struct vm *vm, const struct gmem_range *ranges, unsigned n, struct err *e)
+{
+	struct vm_config *c = vm->config;
+	int r = memfile_map(c->memory_fd, ranges, n, &vm->memory, e);
+
+	if (r == 0 && c->chain_memory_fd >= 0)
+		r = memfile_map_runs(&vm->memory, c->chain_memory_fd, &vm->snapshot.memory_runs, e);
+	if (r == 0 && c->write_set_fd >= 0)
+		populate(vm);
+	return r;
+}
 
 static int make_memory(struct vm *vm, struct err *e)
 {
 	struct gmem_range ranges[ARCH_RAM_RANGES_MAX];
 	unsigned n = arch_ram_ranges(vm->config->memory_bytes, ranges);
 
+	if (vm->config->is_restore)
+		return map_memory(vm, ranges, n, e);
 	return gmem_init(&vm->memory, ranges, n, e);
 }
 
@@ -53,6 +87,8 @@ static int make_hypervisor(struct vm *vm, struct err *e)
 	}
 	if (r >= 0)
 		r = hv_irqchip_init(vm->hv, e);
+	if (r >= 0 && vm->config->is_same_host)
+		hv_assume_same_host(vm->hv);
 	return r;
 }
 
@@ -143,21 +179,58 @@ static unsigned device_index(const struct virtio_mmio_slot *slot, unsigned n_blo
 	return VM_DEVICE_FIRST_BLOCK + n_blocks_before;
 }
 
+static int make_root_disk(struct vm *vm, struct disk **ret, struct err *e)
+{
+	struct vm_config *c = vm->config;
+	int r = disk_overlay_new(c->disk_base_fd, c->disk_fd, ret, e);
+
+	if (r < 0)
+		return r;
+	c->disk_base_fd = c->disk_fd = -1;
+	vm->disk = *ret;
+	if (c->chain_disk_fd < 0)
+		return 0;
+	r = disk_overlay_load_diff(*ret, c->chain_disk_fd, &vm->snapshot.disk_runs, e);
+	if (r < 0)
+		disk_free(*ret);
+	return r;
+}
+
+static int make_disk(struct vm *vm, unsigned index, struct disk **ret, struct err *e)
+{
+	struct vm_config *c = vm->config;
+	int r;
+
+	if (index == c->n_layers + c->n_volumes)
+		return make_root_disk(vm, ret, e);
+	r = disk_raw_new(c->block_fds[index], index < c->n_layers, ret, e);
+	if (r == 0)
+		c->block_fds[index] = -1;
+	return r;
+}
+
+/* By which the guest's init finds it. */
+static void name_block(const struct vm_config *c, unsigned index, char serial[BLK_SERIAL_BYTES])
+{
+	if (index < c->n_layers)
+		snprintf(serial, BLK_SERIAL_BYTES, BOOTCFG_LAYER_SERIAL, index);
+	else if (index < c->n_layers + c->n_volumes)
+		snprintf(serial, BLK_SERIAL_BYTES, BOOTCFG_VOLUME_SERIAL, index - c->n_layers);
+	else
+		snprintf(serial, BLK_SERIAL_BYTES, BOOTCFG_DISK_SERIAL);
+}
+
 static int make_block(struct vm *vm, const struct virtio_host *host, unsigned index,
 	struct virtio_dev **ret, struct err *e)
 {
-	bool is_layer = index < vm->config->n_layers;
-	unsigned number = is_layer ? index : index - vm->config->n_layers;
 	struct disk *disk = NULL;
 	char serial[BLK_SERIAL_BYTES];
 	int r;
 
-	snprintf(serial, sizeof(serial), is_layer ? BOOTCFG_LAYER_SERIAL : BOOTCFG_VOLUME_SERIAL,
-		number);
-	r = disk_raw_new(vm->config->block_fds[index], is_layer, &disk, e);
+	name_block(vm->config, index, serial);
+	r = make_disk(vm, index, &disk, e);
 	if (r < 0)
 		return err_object(e, "%s", serial);
-	vm->config->block_fds[index] = -1;
 	r = blk_new(host, disk, serial, ret, e);
 	if (r < 0)
 		disk_free(disk);
@@ -256,11 +329,14 @@ static void kick_vcpu(void *context, unsigned index)
 }
 
 /* Each vCPU makes itself while the builder goes on; see await_vcpus. */
-static int start_vcpus(struct vm *vm, struct err *e)
+static int start_vcpus(struct vm *vm, uint32_t on, struct err *e)
 {
 	unsigned n = vm->config->vcpus;
 
 	coord_init(&vm->coord, n, kick_vcpu, vm);
+	for (unsigned i = 0; i < n; i++)
+		if (on & 1u << i)
+			coord_mark_on(&vm->coord, i);
 	vm->n_vcpus = n;
 	for (unsigned i = 0; i < n; i++) {
 		struct vcpu *v = &vm->vcpus[i];
@@ -270,11 +346,14 @@ static int start_vcpus(struct vm *vm, struct err *e)
 			.index = i,
 			.n_vcpus = n,
 			.boot = &vm->boot,
+			.saved = vm->saved[i],
+			.was_on = coord_on_mask(&vm->coord) & 1u << i,
 			.coord = &vm->coord,
 			.mmio = &vm->mmio,
 			.pio = &vm->pio,
 			.ended = vcpu_ended,
 			.context = vm};
+		vm->saved[i] = NULL;
 		r = vcpu_start(v, e);
 		if (r < 0)
 			return r;
@@ -287,12 +366,16 @@ static int start_vcpus(struct vm *vm, struct err *e)
 static int await_vcpus(struct vm *vm, struct err *e)
 {
 	coord_pause(&vm->coord);
+	for (unsigned i = 0; vm->config->is_restore && i < vm->n_vcpus; i++)
+		vm->timing_us[CTL_T_VCPU_STATE] =
+			MAX(vm->timing_us[CTL_T_VCPU_STATE], vm->vcpus[i].load_us);
 	return vm_end_reason(vm, e) ? e->code : 0;
 }
 
 static void init_empty(struct vm *vm, struct vm_config *config, struct loop *main_loop)
 {
 	*vm = (struct vm){.config = config, .main_loop = main_loop};
+	vm->snapshot.state_fd = -1;
 	pthread_mutex_init(&vm->end.lock, NULL);
 	vm->io_loop.poll_fd = vm->io_loop.waker.fd = -1;
 	vm->console.ring.fd = -1;
@@ -303,7 +386,7 @@ static void init_empty(struct vm *vm, struct vm_config *config, struct loop *mai
 
 static int make_plan(struct vm *vm, struct err *e)
 {
-	unsigned n_blocks = vm->config->n_layers + vm->config->n_volumes;
+	unsigned n_blocks = vm->config->n_layers + vm->config->n_volumes + vm->config->has_disk;
 	int r = virtio_mmio_plan(n_blocks, vm->slots, ARRAY_LEN(vm->slots));
 
 	if (r < 0)
@@ -323,16 +406,65 @@ static void lap(struct vm *vm, enum ctl_timing step, uint64_t *since_ns)
 	*since_ns = now;
 }
 
-int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
-	vm_incoming_fn incoming, void *incoming_context, struct err *e)
+/* The parts of a saved state that are needed before anything is made. */
+static int read_state(
+	struct vm *vm, struct snapshot_reader *reader, uint32_t *ret_on, struct err *e)
 {
-	uint64_t t = clock_now_ns();
-	int r;
+	struct vm_config *c = vm->config;
+	int r = snapshot_read(reader, c->state_fd, c, ret_on, e);
 
-	init_empty(vm, config, main_loop);
-	r = make_plan(vm, e);
 	if (r < 0)
 		return r;
+	vm->snapshot.state_fd = take_fd(&c->state_fd);
+	if (c->chain_memory_fd >= 0)
+		r = snapshot_read_runs(reader, c->memory_bytes, &vm->snapshot, e);
+	return r < 0 ? r : snapshot_read_vcpus(reader, vm, e);
+}
+
+/* What the guest finds in memory and devices: a kernel, or itself as it was. */
+static int load_devices(struct vm *vm, struct snapshot_reader *reader, struct err *e)
+{
+	uint64_t t = clock_now_ns();
+	int r = snapshot_load_ioapic(reader, vm, e);
+
+	lap(vm, CTL_T_IRQCHIP, &t);
+	if (r == 0)
+		r = snapshot_load_devices(reader, vm, e);
+	if (r == 0)
+		r = identity_renew(&vm->memory, e);
+	lap(vm, CTL_T_MMIO, &t);
+	return r;
+}
+
+/* The machine's own devices and the virtio ones, and where they answer. */
+static int make_buses(struct vm *vm, vm_incoming_fn incoming, void *context, struct err *e)
+{
+	int r = make_platform(vm, e);
+
+	if (r == 0)
+		r = loop_init(&vm->io_loop, e);
+	if (r == 0)
+		r = make_devices(vm, incoming, context, e);
+	if (r < 0)
+		return r;
+	bus_freeze(&vm->mmio);
+	bus_freeze(&vm->pio);
+	return 0;
+}
+
+static int build(struct vm *vm, struct snapshot_reader *reader, vm_incoming_fn incoming,
+	void *incoming_context, struct err *e)
+{
+	bool is_restore = vm->config->is_restore;
+	uint64_t t = clock_now_ns();
+	uint32_t on = 1;
+	int r = make_plan(vm, e);
+
+	if (r == 0 && is_restore)
+		r = read_state(vm, reader, &on, e);
+	if (r < 0)
+		return r;
+	lap(vm, CTL_T_STATE, &t);
 	r = make_memory(vm, e);
 	if (r < 0)
 		return r;
@@ -341,29 +473,36 @@ int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	if (r < 0)
 		return r;
 	lap(vm, CTL_T_HYPERVISOR, &t);
-	r = start_vcpus(vm, e);
+	r = start_vcpus(vm, on, e);
 	if (r < 0)
 		return r;
-	r = load_kernel(vm, &vm->boot, e);
+	if (!is_restore)
+		r = load_kernel(vm, &vm->boot, e);
 	if (r < 0)
 		return r;
 	lap(vm, CTL_T_KERNEL, &t);
-	r = make_platform(vm, e);
+	r = make_buses(vm, incoming, incoming_context, e);
+	if (r == 0 && is_restore)
+		r = load_devices(vm, reader, e);
 	if (r < 0)
 		return r;
-	r = loop_init(&vm->io_loop, e);
-	if (r < 0)
-		return r;
-	r = make_devices(vm, incoming, incoming_context, e);
-	if (r < 0)
-		return r;
-	bus_freeze(&vm->mmio);
-	bus_freeze(&vm->pio);
 	lap(vm, CTL_T_DEVICES, &t);
 	r = await_vcpus(vm, e);
 	if (r < 0)
 		return r;
 	r = wire_notifications(vm, e);
 	lap(vm, CTL_T_VCPUS, &t);
+	return r;
+}
+
+int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
+	vm_incoming_fn incoming, void *incoming_context, struct err *e)
+{
+	struct snapshot_reader reader = {0};
+	int r;
+
+	init_empty(vm, config, main_loop);
+	r = build(vm, &reader, incoming, incoming_context, e);
+	snapshot_reader_fini(&reader);
 	return r;
 }

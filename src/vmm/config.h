@@ -12,7 +12,7 @@
 
 enum {
 	CONFIG_MEMORY_MIN = 32 << 20,
-	CONFIG_FDS_MAX = 3 + CTL_INITRAMFS_MAX + CTL_BLOCKS_MAX,
+	CONFIG_FDS_MAX = 9 + CTL_INITRAMFS_MAX + CTL_BLOCKS_MAX,
 };
 
 #define CONFIG_MEMORY_MAX ((uint64_t)1 << 40)
@@ -25,8 +25,14 @@ struct vm_config {
 	size_t cmdline_bytes;
 	const void *boot_archive; /* points into the packet */
 	size_t boot_archive_bytes;
-	/* Owned descriptors; -1 when handed on. */
-	int kvm_fd, console_fd, kernel_fd;
+	bool is_restore;
+	bool is_same_host; /* the snapshot was taken on this host */
+	bool has_disk;	   /* a writable root disk, after the volumes */
+	/* Owned descriptors; -1 when there is none or it was handed on. */
+	int kvm_fd, console_fd;
+	int kernel_fd;						/* cold boot */
+	int state_fd, memory_fd, chain_memory_fd, write_set_fd; /* restore */
+	int disk_base_fd, disk_fd, chain_disk_fd;
 	int initramfs_fds[CTL_INITRAMFS_MAX];
 	unsigned n_initramfs;
 	int block_fds[CTL_BLOCKS_MAX]; /* layers, then volumes */

@@ -81,12 +81,21 @@ int control_send_incoming(int sock, uint32_t port, int fd)
 	return fd_send_message(sock, &m, sizeof(m), &fd, 1);
 }
 
-int control_send_end(
-	int sock, enum ctl_type type, enum ctl_end_reason reason, const struct err *why)
+/* For what the library waits for: worth waiting for the library. */
+static int send_patiently(int sock, const void *message, size_t bytes)
 {
-	struct ctl_end m = {.header = head(type, sizeof(m)), .reason = reason};
 	struct pollfd room = {.fd = sock, .events = POLLOUT};
-	int r;
+	int r = fd_send_message(sock, message, bytes, NULL, 0);
+
+	if (r == -EAGAIN && poll(&room, 1, LAST_WORD_MS) == 1)
+		r = fd_send_message(sock, message, bytes, NULL, 0);
+	return r;
+}
+
+int control_send_answer(
+	int sock, enum ctl_type to, const struct err *why, const uint64_t value[CTL_ANSWER_VALUES])
+{
+	struct ctl_answer m = {.header = head(CTL_ANSWER, sizeof(m)), .to = to};
 
 	_Static_assert(sizeof(m.object) == sizeof(why->object) &&
 			       sizeof(m.cause) == sizeof(why->cause) &&
@@ -98,8 +107,20 @@ int control_send_end(
 		memcpy(m.cause, why->cause, sizeof(m.cause));
 		memcpy(m.remedy, why->remedy, sizeof(m.remedy));
 	}
-	r = fd_send_message(sock, &m, sizeof(m), NULL, 0);
-	if (r == -EAGAIN && poll(&room, 1, LAST_WORD_MS) == 1)
-		r = fd_send_message(sock, &m, sizeof(m), NULL, 0);
-	return r;
+	memcpy(m.value, value, sizeof(m.value));
+	return send_patiently(sock, &m, sizeof(m));
+}
+
+int control_send_end(
+	int sock, enum ctl_type type, enum ctl_end_reason reason, const struct err *why)
+{
+	struct ctl_end m = {.header = head(type, sizeof(m)), .reason = reason};
+
+	if (why) {
+		m.code = why->code;
+		memcpy(m.object, why->object, sizeof(m.object));
+		memcpy(m.cause, why->cause, sizeof(m.cause));
+		memcpy(m.remedy, why->remedy, sizeof(m.remedy));
+	}
+	return send_patiently(sock, &m, sizeof(m));
 }

@@ -12,7 +12,7 @@
 struct control_packet {
 	_Alignas(8) uint8_t data[CTL_MESSAGE_MAX];
 	size_t bytes;
-	int fds[3 + CTL_INITRAMFS_MAX + CTL_BLOCKS_MAX]; /* owned */
+	int fds[9 + CTL_INITRAMFS_MAX + CTL_BLOCKS_MAX]; /* owned */
 	unsigned n_fds;
 };
 
@@ -25,6 +25,11 @@ uint16_t control_type(const struct control_packet *p);
 /* Tells the library. Return 0 or -errno: -EAGAIN when its queue is full, -EPIPE when it is gone. */
 int control_send_running(int sock, const uint64_t timing_us[CTL_TIMINGS]) MUST_CHECK;
 int control_send_incoming(int sock, uint32_t port, int fd) MUST_CHECK;
+
+/* What came of a request: `why` (NULL: success) and the values, whose meaning is CTL_V_*. Waits up
+ * to a second for a library that is slow to read. */
+int control_send_answer(int sock, enum ctl_type to, const struct err *why,
+	const uint64_t value[CTL_ANSWER_VALUES]) MUST_CHECK;
 
 /* The last word; waits up to a second for a library that is slow to read. type is CTL_END, or
  * CTL_PROBED. `why` may be NULL. */

@@ -6,8 +6,10 @@
  * its machine ends, or at once when the other end of the socket is gone.
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/vsock_mux.h"
@@ -61,6 +63,106 @@ static void set_balloon(struct session *s)
 	balloon_set_target(s->vm.devices[VM_DEVICE_BALLOON], m.target_bytes);
 }
 
+/* Sends what came of a request. */
+static void answer(struct session *s, enum ctl_type to, int r, struct err *e,
+	const uint64_t value[CTL_ANSWER_VALUES])
+{
+	(void)!control_send_answer(s->sock, to, r < 0 ? e : NULL, value);
+}
+
+static uint64_t wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int save(struct session *s, const struct snapshot_files *files,
+	uint64_t value[CTL_ANSWER_VALUES], struct err *e)
+{
+	struct err broken = {0};
+	uint64_t began;
+	int r;
+
+	vm_rest(&s->vm);
+	began = clock_now_ns();
+	value[CTL_V_SNAPSHOT_WALL_NS] = wall_ns();
+	r = snapshot_save(&s->vm, files, value, e);
+	if (vm_go(&s->vm, &broken) < 0)
+		vm_finish(&s->vm, CTL_END_ERROR, &broken);
+	value[CTL_V_SNAPSHOT_PAUSE_US] = (clock_now_ns() - began) / 1000;
+	return r;
+}
+
+static void take_snapshot(struct session *s)
+{
+	uint64_t value[CTL_ANSWER_VALUES] = {0};
+	const struct control_packet *p = &s->packet;
+	struct err e = {0};
+	struct ctl_snapshot m;
+	int r = -EPROTO;
+
+	if (p->bytes == sizeof(m) && p->n_fds == 3u + !!s->vm.disk) {
+		struct snapshot_files files = {.state_fd = p->fds[0],
+			.memory_fd = p->fds[1],
+			.pagemap_fd = p->fds[2],
+			.disk_fd = s->vm.disk ? p->fds[3] : -1};
+
+		memcpy(&m, p->data, sizeof(m));
+		files.is_diff = m.flags & CTL_S_DIFF;
+		r = save(s, &files, value, &e);
+	} else {
+		err_set(&e, r, "a snapshot was asked for with %u descriptors", p->n_fds);
+	}
+	answer(s, CTL_SNAPSHOT, r, &e, value);
+}
+
+static void roll_back(struct session *s)
+{
+	uint64_t value[CTL_ANSWER_VALUES] = {0};
+	uint64_t began = clock_now_ns();
+	struct err e = {0};
+	int r = vm_rollback(&s->vm, &e);
+
+	value[CTL_V_ROLLBACK_US] = (clock_now_ns() - began) / 1000;
+	answer(s, CTL_ROLLBACK, r, &e, value);
+	if (r < 0 && r != -EINVAL)
+		vm_finish(&s->vm, CTL_END_ERROR, &e);
+}
+
+static int write_runs(int fd, const struct memfile_runs *runs, uint64_t *ret_pages, struct err *e)
+{
+	int r = fd_write_full(fd, runs->items, runs->n * sizeof(runs->items[0]));
+
+	*ret_pages = 0;
+	for (uint32_t i = 0; i < runs->n; i++)
+		*ret_pages += runs->items[i].bytes / MEMFILE_PAGE_BYTES;
+	return r < 0 ? err_set(e, r, "cannot write the page set: %s", strerror(-r)) : 0;
+}
+
+/* While the guest runs: what it touches meanwhile may be in or out. */
+static void tell_pages(struct session *s)
+{
+	uint64_t value[CTL_ANSWER_VALUES] = {0};
+	const struct control_packet *p = &s->packet;
+	struct memfile_runs written = {0}, read = {0};
+	struct err e = {0};
+	int r = -EPROTO;
+
+	if (p->n_fds == 3)
+		r = memfile_touched(&s->vm.memory, p->fds[0], &written, &read, &e);
+	else
+		err_set(&e, r, "page sets were asked for with %u descriptors", p->n_fds);
+	if (r == 0)
+		r = write_runs(p->fds[1], &written, &value[CTL_V_PAGES_WRITTEN], &e);
+	if (r == 0)
+		r = write_runs(p->fds[2], &read, &value[CTL_V_PAGES_READ], &e);
+	memfile_runs_fini(&written);
+	memfile_runs_fini(&read);
+	answer(s, CTL_PAGES, r, &e, value);
+}
+
 static void told(struct loop_watch *w, unsigned events)
 {
 	struct session *s = container_of(w, struct session, watch);
@@ -82,6 +184,15 @@ static void told(struct loop_watch *w, unsigned events)
 		break;
 	case CTL_BALLOON:
 		set_balloon(s);
+		break;
+	case CTL_SNAPSHOT:
+		take_snapshot(s);
+		break;
+	case CTL_ROLLBACK:
+		roll_back(s);
+		break;
+	case CTL_PAGES:
+		tell_pages(s);
 		break;
 	default:
 		break;
@@ -175,6 +286,8 @@ int main(void)
 
 	s.started_ns = clock_now_ns();
 	s.sock = CTL_SOCKET_FD;
+	/* A limit on file sizes is an error of the write that meets it, not our death. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	r = control_receive(s.sock, &s.packet, &e);
 	if (r == 0)
 		return 0;

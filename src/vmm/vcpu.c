@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "arch/arch.h"
+#include "base/clock.h"
 #include "dev/bus.h"
 #include "hv/hv.h"
 #include "vmm/coord.h"
@@ -51,31 +53,55 @@ static bool carry(struct vcpu *v, const struct hv_exit *x)
  * time, since the builder goes on meanwhile. */
 static int make(struct vcpu *v, struct err *e)
 {
-	int r = hv_vcpu_new(v->machine, v->index, v->n_vcpus, NULL, &v->hv, e);
+	int r = hv_vcpu_new(v->machine, v->index, v->n_vcpus, v->saved, &v->hv, e);
+	uint64_t began = clock_now_ns();
 
-	return r < 0 ? r : hv_vcpu_bind_thread(v->hv, e);
+	if (r == 0)
+		r = hv_vcpu_bind_thread(v->hv, e);
+	if (r == 0 && v->saved)
+		r = hv_vcpu_load(v->hv, v->saved, e);
+	v->load_us = (clock_now_ns() - began) / 1000;
+	return r;
+}
+
+/* What is left to be done once all of the machine is there. */
+static int enter(struct vcpu *v, struct err *e)
+{
+	int r;
+
+	if (!v->saved)
+		return hv_vcpu_set_boot(v->hv, v->boot, e);
+	r = hv_vcpu_load_clock(v->hv, v->saved, e);
+	arch_vcpu_state_free(v->saved);
+	v->saved = NULL;
+	return r;
+}
+
+static void failed(struct vcpu *v, struct err *why)
+{
+	err_object(why, "vCPU %u", v->index);
+	v->ended(v->context, VCPU_END_FAILED, why);
 }
 
 static void run(struct vcpu *v)
 {
 	struct err e = {0};
 	struct hv_exit x;
-	bool is_on = v->index == 0;
+	bool is_on = v->index == 0 || v->was_on;
 
 	if (make(v, &e) < 0) {
-		v->ended(v->context, VCPU_END_FAILED, &e);
+		failed(v, &e);
 		return;
 	}
 	if (!coord_gate(v->coord))
 		return;
-	if (hv_vcpu_set_boot(v->hv, v->boot, &e) < 0) {
-		v->ended(v->context, VCPU_END_FAILED, &e);
+	if (enter(v, &e) < 0) {
+		failed(v, &e);
 		return;
 	}
 	do {
 		if (hv_vcpu_run(v->hv, &x, &e) < 0) {
-			err_object(&e, "vCPU %u", v->index);
-			v->ended(v->context, VCPU_END_FAILED, &e);
+			failed(v, &e);
 			return;
 		}
 		/* Only a started vCPU has anything to say but that it was interrupted. */
@@ -118,4 +144,6 @@ void vcpu_join(struct vcpu *v)
 	if (v->is_started)
 		pthread_join(v->thread, NULL);
 	v->is_started = false;
+	arch_vcpu_state_free(v->saved);
+	v->saved = NULL;
 }

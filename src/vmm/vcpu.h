@@ -10,6 +10,7 @@
 #include "base/err.h"
 
 struct arch_boot_state;
+struct arch_vcpu_state;
 struct bus;
 struct coord;
 struct hv;
@@ -27,6 +28,9 @@ struct vcpu {
 	struct hv *machine; /* borrowed */
 	unsigned index, n_vcpus;
 	const struct arch_boot_state *boot; /* borrowed; read once the gate has opened */
+	struct arch_vcpu_state *saved;	    /* owned; what it is to be instead, or NULL */
+	bool was_on;			    /* with saved: the guest had started it */
+	uint64_t load_us;		    /* its thread, before the gate: what loading took */
 	struct coord *coord;		    /* borrowed */
 	const struct bus *mmio, *pio;	    /* borrowed, frozen */
 	/* The machine has come to its end because of this vCPU. Its thread; must return. */

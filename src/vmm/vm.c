@@ -3,9 +3,12 @@
 
 #include <errno.h>
 
+#include "arch/arch.h"
 #include "backend/vsock_mux.h"
+#include "base/clock.h"
 #include "hv/hv.h"
 #include "virtio/virtio.h"
+#include "vmm/identity.h"
 
 void vm_finish(struct vm *vm, enum ctl_end_reason reason, const struct err *why)
 {
@@ -53,6 +56,7 @@ static int start_io(struct vm *vm, struct err *e)
 	pthread_attr_t attr;
 	int r;
 
+	vm->io_loop.is_stopping = false;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VIRTIO_IO_STACK_BYTES);
 	r = pthread_create(&vm->io_thread, &attr, io_main, vm);
@@ -65,7 +69,7 @@ static int start_io(struct vm *vm, struct err *e)
 	return 0;
 }
 
-int vm_start(struct vm *vm, struct err *e)
+int vm_go(struct vm *vm, struct err *e)
 {
 	int r;
 
@@ -76,12 +80,21 @@ int vm_start(struct vm *vm, struct err *e)
 	return r < 0 ? r : mux_start(vm->mux, e);
 }
 
-void vm_stop(struct vm *vm)
+int vm_start(struct vm *vm, struct err *e)
 {
-	if (vm->n_vcpus)
-		coord_stop(&vm->coord);
-	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		vcpu_join(&vm->vcpus[i]);
+	uint64_t began = clock_now_ns();
+	int r = 0;
+
+	if (vm->config->is_restore) {
+		r = hv_load(vm->hv, &vm->clock, e);
+		identity_announce(&vm->ioapic);
+		vm->timing_us[CTL_T_CLOCK] = (clock_now_ns() - began) / 1000;
+	}
+	return r < 0 ? r : vm_go(vm, e);
+}
+
+static void stop_devices(struct vm *vm)
+{
 	if (vm->mux)
 		mux_stop(vm->mux);
 	if (vm->is_io_started) {
@@ -89,6 +102,77 @@ void vm_stop(struct vm *vm)
 		pthread_join(vm->io_thread, NULL);
 		vm->is_io_started = false;
 	}
+}
+
+void vm_rest(struct vm *vm)
+{
+	coord_pause(&vm->coord);
+	stop_devices(vm);
+	serial_flush(&vm->serial);
+}
+
+void vm_stop(struct vm *vm)
+{
+	if (vm->n_vcpus)
+		coord_stop(&vm->coord);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_join(&vm->vcpus[i]);
+	stop_devices(vm);
+}
+
+static void free_saved(struct vm *vm)
+{
+	for (unsigned i = 0; i < CTL_VCPUS_MAX; i++) {
+		arch_vcpu_state_free(vm->saved[i]);
+		vm->saved[i] = NULL;
+	}
+}
+
+/* All of the state but RAM and disk, into a machine that has run. */
+static int reload(struct vm *vm, struct err *e)
+{
+	struct snapshot_reader reader;
+	uint32_t on;
+	int r = snapshot_read(&reader, vm->snapshot.state_fd, vm->config, &on, e);
+
+	if (r < 0)
+		return r;
+	r = snapshot_read_vcpus(&reader, vm, e);
+	if (r == 0)
+		r = snapshot_load_ioapic(&reader, vm, e);
+	for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
+		r = hv_vcpu_load(vm->vcpus[i].hv, vm->saved[i], e);
+	if (r == 0)
+		r = snapshot_load_devices(&reader, vm, e);
+	if (r == 0)
+		r = identity_renew(&vm->memory, e);
+	if (r == 0)
+		r = hv_load(vm->hv, &vm->clock, e);
+	for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
+		r = hv_vcpu_load_clock(vm->vcpus[i].hv, vm->saved[i], e);
+	free_saved(vm);
+	snapshot_reader_fini(&reader);
+	return r;
+}
+
+int vm_rollback(struct vm *vm, struct err *e)
+{
+	int r;
+
+	if (vm->snapshot.state_fd < 0) {
+		err_set(e, -EINVAL, "this VM was booted: there is no snapshot to go back to");
+		return err_remedy(e, "restore it from a snapshot first");
+	}
+	vm_rest(vm);
+	r = memfile_rollback(&vm->memory, e);
+	if (r == 0 && vm->disk)
+		r = disk_overlay_rollback(vm->disk, e);
+	if (r == 0)
+		r = reload(vm, e);
+	if (r < 0)
+		return r;
+	identity_announce(&vm->ioapic);
+	return vm_go(vm, e);
 }
 
 /* vm_build in reverse; every step is harmless on what was never made. */
@@ -107,5 +191,7 @@ void vm_fini(struct vm *vm)
 	serial_fini(&vm->serial);
 	console_fini(&vm->console);
 	ioapic_fini(&vm->ioapic);
+	free_saved(vm);
+	snapshot_fini(&vm->snapshot);
 	pthread_mutex_destroy(&vm->end.lock);
 }

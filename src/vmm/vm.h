@@ -4,7 +4,7 @@
  *
  * vm_build wires arch, hv, devices and backends together; nobody else sees more than one of them.
  * Devices stand in `devices` in the machine contract's order (vsock, rng, balloon, layers,
- * volumes), which is also the order of saved state.
+ * volumes, root disk), which is also the order of saved state.
  */
 #pragma once
 
@@ -22,8 +22,10 @@
 #include "vmm/config.h"
 #include "vmm/console.h"
 #include "vmm/coord.h"
+#include "vmm/snapshot.h"
 #include "vmm/vcpu.h"
 
+struct disk;
 struct hv;
 struct mux;
 struct virtio_dev;
@@ -56,11 +58,17 @@ struct vm {
 	struct mux *mux; /* a thread of its own */
 	struct virtio_dev *devices[VIRTIO_MMIO_SLOTS_MAX];
 	unsigned n_devices;
+	struct disk *disk; /* borrowed from its device: the writable root disk, or NULL */
 
 	struct arch_boot_state boot; /* for the vCPUs; complete when they pass the gate */
 	struct coord coord;
 	struct vcpu vcpus[CTL_VCPUS_MAX];
 	unsigned n_vcpus;
+
+	/* Of a machine that is restored; saved and clock only while its state is loaded. */
+	struct snapshot snapshot;
+	struct arch_vcpu_state *saved[CTL_VCPUS_MAX]; /* owned */
+	struct arch_vm_state clock;
 	uint64_t timing_us[CTL_TIMINGS];
 };
 
@@ -74,8 +82,20 @@ typedef int (*vm_incoming_fn)(void *context, uint32_t port, int fd);
 int vm_build(struct vm *vm, struct vm_config *config, struct loop *main_loop,
 	vm_incoming_fn incoming, void *incoming_context, struct err *e) MUST_CHECK;
 
-/* Lets the vCPUs run, then starts the device threads. */
+/* Lets the vCPUs run, then starts the device threads. A restored machine's clocks go on from here,
+ * and it is told that it is another one. */
 int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
+
+/* Brings the machine to rest: no vCPU in the guest, no request half done, no device thread. All of
+ * its state is then in plain fields and in guest memory. */
+void vm_rest(struct vm *vm);
+
+/* Goes on after vm_rest as if nothing had been. */
+int vm_go(struct vm *vm, struct err *e) MUST_CHECK;
+
+/* Makes a restored machine its snapshot again and lets it run. -EINVAL, the machine untouched, for
+ * one that was booted; after any other failure it must be given up. */
+int vm_rollback(struct vm *vm, struct err *e) MUST_CHECK;
 
 /* Brings every vCPU to rest for good and stops the device threads. */
 void vm_stop(struct vm *vm);

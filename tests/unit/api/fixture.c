@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,7 @@ static void make_file(const char *path)
 int fixture_parts(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+	struct err e = {0};
 	char path[128];
 
 	assert_non_null(getenv("VMM_DOUBLE"));
@@ -61,6 +63,8 @@ int fixture_parts(void **state)
 	assert_int_equal(symlink(getenv("VMM_DOUBLE"), path), 0);
 	setenv("SUPERMACHINE_LIBEXEC", f->dir, 1);
 	f->image = fixture_image();
+	snprintf(f->store, sizeof(f->store), "%s/store", f->dir);
+	assert_int_equal(store_open(f->store, &f->image->store, &e), 0);
 	*state = f;
 	return 0;
 }
@@ -75,6 +79,8 @@ int fixture_start(struct fixture *f, const char *mode, int64_t timeout_ms, struc
 	o.kernel = f->kernel;
 	o.cmdline = word;
 	o.boot_timeout_ms = timeout_ms;
+	o.disk_bytes = 64 << 20;
+	o.no_bake = 1;
 	return sm_vm_start(f->image, &o, ret, err);
 }
 
@@ -89,21 +95,71 @@ int fixture_vm(void **state)
 	return 0;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void fixture_remove(const char *path)
+{
+	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 int fixture_end(void **state)
 {
-	static const char *const names[] = {"vmlinux", "initramfs.cpio", "supermachine-vmm"};
 	struct fixture *f = *state;
-	char path[128];
 
 	sm_vm_close(f->vm);
 	sm_image_close(f->image);
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "%s/%s", f->dir, names[i]);
-		unlink(path);
-	}
-	rmdir(f->dir);
+	fixture_remove(f->dir);
 	free(f);
 	return 0;
+}
+
+void fixture_path(const struct fixture *f, const char *name, char out[128])
+{
+	snprintf(out, 128, "%s/%s", f->dir, name);
+}
+
+unsigned fixture_count_files(const char *path)
+{
+	DIR *d = opendir(path);
+	unsigned n = 0;
+	struct dirent *e;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	closedir(d);
+	return n;
+}
+
+bool fixture_wait_log(struct sm_vm *vm, const char *word)
+{
+	char log[4096];
+
+	for (int i = 0; i < 500; i++) {
+		sm_vm_logs(vm, log, sizeof(log), NULL);
+		if (strstr(log, word))
+			return true;
+		usleep(10000);
+	}
+	print_message("no \"%s\" in \"%s\"\n", word, log);
+	return false;
+}
+
+void fixture_expect_echo(struct sm_vm *vm)
+{
+	struct sm_output out;
+	struct sm_error err;
+
+	fixture_ok(sm_exec_output(vm, (const char *const[]){"echo", "hi", NULL}, NULL, &out, &err),
+		&err);
+	assert_string_equal(out.out, "hi\n");
+	sm_output_free(&out);
 }
 
 void fixture_ok(int r, const struct sm_error *err)

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@
 struct fixture {
 	char dir[64];
 	char kernel[96]; /* an empty file: nobody reads it */
+	char store[96];
 	struct sm_image *image;
 	struct sm_vm *vm;
 };
@@ -36,6 +38,19 @@ int fixture_start(struct fixture *f, const char *mode, int64_t timeout_ms, struc
 
 /* Fails with the error's sentence when r is negative. */
 void fixture_ok(int r, const struct sm_error *err);
+
+/* A path in the fixture's directory. */
+void fixture_path(const struct fixture *f, const char *name, char out[128]);
+
+/* rm -r; how many entries a directory has. */
+void fixture_remove(const char *path);
+unsigned fixture_count_files(const char *path);
+
+/* Waits a while until the console has the word. */
+bool fixture_wait_log(struct sm_vm *vm, const char *word);
+
+/* A command can be run in it. */
+void fixture_expect_echo(struct sm_vm *vm);
 
 /* Open descriptors, and children, of this process. */
 unsigned fixture_count_fds(void);

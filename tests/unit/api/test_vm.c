@@ -81,6 +81,7 @@ static void expect_failed_log(struct fixture *f)
 
 	o.kernel = f->kernel;
 	o.cmdline = "double=panic";
+	o.no_bake = 1;
 	o.failed_log = log;
 	o.failed_log_bytes = sizeof(log);
 	assert_int_equal(sm_vm_start(f->image, &o, &vm, &err), SM_E_GUEST);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "double_machine.h"
 #include "guest/agent.h"
 #include "proto/console_log.h"
 #include "proto/control.h"
@@ -28,7 +30,9 @@
 
 enum { AGENT_OFF = 40, AGENT_RESET = 41, EXIT_BROKEN = 9 };
 
-static char mode[64]; /* what follows "double=" */
+static char *const mode = machine.mode;
+static pthread_mutex_t sending = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int agent_pid;
 static struct sockaddr_un agent_address = {.sun_family = AF_UNIX};
 static socklen_t agent_address_bytes;
 static int console_fd = -1;
@@ -75,6 +79,8 @@ static void run_agent(int listener, int event_fd)
 
 static pid_t start_agent(int *ret_event_fd)
 {
+	static bool is_second;
+	bool is_first = !is_second;
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), pair[2];
 	pid_t pid;
 
@@ -85,8 +91,10 @@ static pid_t start_agent(int *ret_event_fd)
 	need(listen(listener, 600) == 0);
 	need(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	need(fd_set_nonblocking(pair[1], true) == 0);
-	/* First of a PID namespace where that is allowed: what it started ends with it. */
-	pid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID, NULL, NULL, NULL, NULL);
+	/* First of a PID namespace where that is allowed: what it started ends with it. The second
+	 * one is made when threads run, where only fork leaves the child a heap it can use. */
+	pid = is_first ? (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID, NULL, NULL, NULL, NULL)
+		       : -1;
 	if (pid < 0)
 		pid = fork();
 	need(pid >= 0);
@@ -95,6 +103,8 @@ static pid_t start_agent(int *ret_event_fd)
 	close(listener);
 	close(pair[1]);
 	*ret_event_fd = pair[0];
+	is_second = true;
+	atomic_store(&agent_pid, pid);
 	return pid;
 }
 
@@ -133,10 +143,36 @@ static void join(int a, int b)
 	}
 }
 
+/* To the real agent, unless it is a request that needs a real guest. */
+static void *run_connection(void *context)
+{
+	static const size_t room = AGENT_FRAME_MAX + 64;
+	int fd = (int)(intptr_t)context, agent;
+	char *data = malloc(room);
+	size_t bytes;
+
+	need(data != NULL);
+	if (!machine_serve(fd, data, room, &bytes)) {
+		agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		need(connect(agent, (struct sockaddr *)&agent_address, agent_address_bytes) == 0);
+		need(fd_write_full(agent, data, bytes) == 0);
+		join(fd, agent);
+	}
+	free(data);
+	return NULL;
+}
+
+static void serve_connection(int fd)
+{
+	pthread_t thread;
+
+	need(pthread_create(&thread, NULL, run_connection, (void *)(intptr_t)fd) == 0);
+	pthread_detach(thread);
+}
+
 static void take_connect(int fd)
 {
 	static const char junk[] = "\xff\xff\xff\xff\xff\xff\xff\xff";
-	int agent;
 
 	need(fd_set_nonblocking(fd, false) == 0);
 	if (!strcmp(mode, "refuse") || !strcmp(mode, "garble")) {
@@ -147,19 +183,58 @@ static void take_connect(int fd)
 	}
 	if (!strcmp(mode, "deaf")) /* kept open, never answered */
 		return;
-	agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	need(connect(agent, (struct sockaddr *)&agent_address, agent_address_bytes) == 0);
-	join(fd, agent);
+	serve_connection(fd);
 }
 
 /* ---- last words ----------------------------------------------------------------------------- */
 
 static void say_on_console(const char *text)
 {
-	struct console_log log = {.written = strlen(text)};
+	struct console_log log;
 
-	need(fd_pwrite_full(console_fd, text, strlen(text), CONSOLE_LOG_HEADER) == 0);
+	pthread_mutex_lock(&sending);
+	need(fd_pread_full(console_fd, &log, sizeof(log), 0) == 0);
+	need(fd_pwrite_full(
+		     console_fd, text, strlen(text), CONSOLE_LOG_HEADER + (off_t)log.written) == 0);
+	log.written += strlen(text);
 	need(fd_pwrite_full(console_fd, &log, sizeof(log), 0) == 0);
+	pthread_mutex_unlock(&sending);
+}
+
+static void send_event(int event_fd)
+{
+	struct ctl_port m = {head(CTL_INCOMING, sizeof(m)), AGENT_EVENT_PORT, 0};
+
+	need(fd_send_message(CTL_SOCKET_FD, &m, sizeof(m), &event_fd, 1) == 0);
+}
+
+/* As the agent of a resumed guest does. */
+static void connect_event(void)
+{
+	struct {
+		struct agent_frame head;
+		struct agent_hello hello;
+		struct agent_frame ready;
+	} m = {.hello.version = AGENT_VERSION};
+	int pair[2];
+
+	need(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+	frame_head(&m.head, AGENT_HELLO, sizeof(m.hello));
+	frame_head(&m.ready, AGENT_READY, 0);
+	need(write(pair[0], &m, sizeof(m)) == sizeof(m));
+	send_event(pair[1]);
+	close(pair[1]);
+}
+
+/* What ran in the guest is as it was in the snapshot, and no connection has survived. */
+static void cut(void)
+{
+	pid_t old = atomic_load(&agent_pid);
+	int event_fd;
+
+	start_agent(&event_fd);
+	close(event_fd);
+	kill(old, SIGKILL);
 }
 
 static void end(enum ctl_end_reason reason, int code, const char *object, const char *cause)
@@ -240,15 +315,18 @@ static void take_config(void)
 	memcpy(&c, packet, sizeof(c));
 	need(c.header.version == CTL_VERSION && c.header.type == CTL_CONFIG &&
 		c.header.bytes == bytes &&
-		sizeof(c) + c.cmdline_bytes + c.boot_archive_bytes == (size_t)bytes &&
-		n == 3 + c.n_initramfs + c.n_layers + c.n_volumes);
+		sizeof(c) + c.cmdline_bytes + c.boot_archive_bytes == (size_t)bytes);
 	console_fd = fds[1];
-	read_modes(packet, &c, fds[2]);
+	machine.say = say_on_console;
+	machine.connect_event = connect_event;
+	machine.cut = cut;
+	machine_take_config(&c, fds, n);
+	if (!machine.is_restored)
+		read_modes(packet, &c, fds[2]);
 }
 
-static void send_event(int event_fd)
+static void announce(int event_fd)
 {
-	struct ctl_port m = {head(CTL_INCOMING, sizeof(m)), AGENT_EVENT_PORT, 0};
 	struct {
 		struct agent_frame head;
 		struct agent_hello hello;
@@ -263,43 +341,72 @@ static void send_event(int event_fd)
 		need(write(pair[0], &old, sizeof(old)) == sizeof(old));
 		event_fd = pair[1];
 	}
-	need(fd_send_message(CTL_SOCKET_FD, &m, sizeof(m), &event_fd, 1) == 0);
+	send_event(event_fd);
+}
+
+/* Powered off, unless it has been replaced. */
+static void reap(pid_t *agent, int *pidfd)
+{
+	int status;
+
+	need(waitpid(*agent, &status, 0) == *agent);
+	if (*agent == atomic_load(&agent_pid)) {
+		need(WIFEXITED(status));
+		end(WEXITSTATUS(status) == AGENT_OFF ? CTL_END_POWEROFF : CTL_END_RESET, 0, "", "");
+	}
+	*agent = atomic_load(&agent_pid);
+	close(*pidfd);
+	*pidfd = (int)syscall(SYS_pidfd_open, *agent, 0);
+}
+
+static void take_packet(void)
+{
+	_Alignas(8) char packet[256];
+	struct ctl_snapshot *m = (void *)packet;
+	int fds[8];
+	unsigned n = 8;
+	ssize_t bytes = fd_receive_message(CTL_SOCKET_FD, packet, sizeof(packet), fds, &n);
+
+	if (bytes <= 0) {
+		kill(atomic_load(&agent_pid), SIGKILL);
+		_exit(0);
+	}
+	switch (m->header.type) {
+	case CTL_CONNECT:
+		take_connect(fds[0]);
+		break;
+	case CTL_BALLOON:
+		say_on_console("balloon\n");
+		break;
+	case CTL_SNAPSHOT:
+	case CTL_ROLLBACK:
+	case CTL_PAGES:
+		machine_request(m->header.type, m->flags, fds, n);
+		break;
+	default:
+		_exit(EXIT_BROKEN);
+	}
 }
 
 static void serve(pid_t agent)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, agent, 0), status;
-	struct pollfd p[2] = {{CTL_SOCKET_FD, POLLIN, 0}, {pidfd, POLLIN, 0}};
+	int pidfd = (int)syscall(SYS_pidfd_open, agent, 0);
 
 	for (;;) {
-		char packet[256];
-		int fd = -1;
-		unsigned n = 1;
-		ssize_t bytes;
+		struct pollfd p[2] = {{CTL_SOCKET_FD, POLLIN, 0}, {pidfd, POLLIN, 0}};
 
 		need(poll(p, 2, -1) > 0);
-		if (p[1].revents) {
-			need(waitpid(agent, &status, 0) == agent && WIFEXITED(status));
-			end(WEXITSTATUS(status) == AGENT_OFF ? CTL_END_POWEROFF : CTL_END_RESET, 0,
-				"", "");
-		}
-		if (!p[0].revents)
-			continue;
-		bytes = fd_receive_message(CTL_SOCKET_FD, packet, sizeof(packet), &fd, &n);
-		if (bytes <= 0) {
-			kill(agent, SIGKILL);
-			_exit(0);
-		}
-		if (((struct ctl_header *)(void *)packet)->type == CTL_CONNECT)
-			take_connect(fd);
-		else if (((struct ctl_header *)(void *)packet)->type == CTL_BALLOON)
-			say_on_console("balloon\n");
+		if (p[1].revents)
+			reap(&agent, &pidfd);
+		else if (p[0].revents)
+			take_packet();
 	}
 }
 
 int main(void)
 {
-	struct ctl_running running = {head(CTL_RUNNING, sizeof(running)), {1, 2, 3, 4, 5, 6, 21}};
+	struct ctl_running running = {head(CTL_RUNNING, sizeof(running)),
+		{1, 2, 3, 4, 5, 6, 21, 8, 9, 10, 11, 12, 13, 14}};
 	struct stat st;
 	pid_t agent;
 	int event_fd;
@@ -309,8 +416,10 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	take_config();
 	need(fd_send_message(CTL_SOCKET_FD, &running, sizeof(running), NULL, 0) == 0);
-	misbehave();
+	if (!machine.is_restored)
+		misbehave();
 	agent = start_agent(&event_fd);
-	send_event(event_fd);
+	if (!machine.is_restored)
+		announce(event_fd);
 	serve(agent);
 }

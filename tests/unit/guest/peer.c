@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -24,30 +27,24 @@
 
 #include "base/fd.h"
 #include "guest/agent.h"
+#include "guest/identity.h"
+#include "machine.h"
 #include "proto/frame.h"
 
 enum { OUTPUT_MAX = 64 << 20 };
 
 /* ---- the agent's process ------------------------------------------------------------------ */
 
-static void signal_all(int signal, void *context)
+static NORETURN void run_agent(const struct peer *p, int listen_fd, int event_fd)
 {
-	(void)context;
-	if (getpid() == 1)
-		kill(-1, signal);
-}
-
-static void power_off(bool is_reset, void *context)
-{
-	*(int *)context = is_reset ? PEER_RESET : PEER_POWERED_OFF;
-}
-
-static NORETURN void run_agent(int listen_fd, int event_fd)
-{
-	static const struct agent_ops ops = {.signal_all = signal_all, .power_off = power_off};
-	int status = 3;
+	struct machine m;
 	struct agent_config config = {
-		.listen_fd = listen_fd, .event_fd = event_fd, .ops = &ops, .context = &status};
+		.listen_fd = listen_fd,
+		.event_fd = event_fd,
+		.freeze_timeout_ms = PEER_FREEZE_MS,
+		.etc = p->dir,
+		.clone_dir = p->dir,
+	};
 	struct rlimit files;
 	struct agent *a;
 	struct err e = {0};
@@ -57,22 +54,22 @@ static NORETURN void run_agent(int listen_fd, int event_fd)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	machine_open(&m, p, &config);
+	(void)!identity_loopback_up(NULL); /* of the network namespace */
 	if (agent_new(&config, &a, &e) < 0 || agent_run(a, &e) < 0) {
 		fprintf(stderr, "agent: %s\n", e.cause);
 		exit(2);
 	}
 	agent_free(a);
-	exit(status);
+	machine_close(&m);
+	exit(m.status);
 }
 
-static int listen_unix(struct peer *p)
+static int listen_unix(const struct peer *p, bool is_events)
 {
-	static int count;
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un addr;
+	int fd = machine_socket(p, is_events, &addr);
 
-	snprintf(p->address, sizeof(p->address), "agent-test-%d-%d", getpid(), count++);
-	snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "%s", p->address);
 	assert_true(fd >= 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(listen(fd, 600), 0);
@@ -104,8 +101,9 @@ static pid_t fork_first(bool *is_first)
 
 	fflush(NULL);
 	assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
-	pid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | (geteuid() ? CLONE_NEWUSER : 0),
-		NULL, NULL, NULL, NULL);
+	pid = (pid_t)syscall(SYS_clone,
+		SIGCHLD | CLONE_NEWPID | CLONE_NEWNET | (geteuid() ? CLONE_NEWUSER : 0), NULL, NULL,
+		NULL, NULL);
 	*is_first = pid >= 0;
 	if (pid < 0) {
 		pid = fork();
@@ -126,27 +124,28 @@ static pid_t fork_first(bool *is_first)
 	return pid;
 }
 
-int peer_set_up(void **state)
+static int start(struct peer *p)
 {
-	struct peer *p = calloc(1, sizeof(*p));
+	static int count;
 	struct peer_frame *f = malloc(sizeof(*f));
 	int events[2], listen_fd;
 
-	assert_non_null(p);
 	assert_non_null(f);
+	snprintf(p->address, sizeof(p->address), "agent-test-%d-%d", getpid(), count++);
 	snprintf(p->dir, sizeof(p->dir), "/tmp/agent-test-XXXXXX");
 	assert_non_null(mkdtemp(p->dir));
 	assert_int_equal(chmod(p->dir, 0777), 0);
-	listen_fd = listen_unix(p);
+	listen_fd = listen_unix(p, false);
+	p->event_listen_fd = listen_unix(p, true);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, events), 0);
 	assert_int_equal(fd_set_nonblocking(events[1], true), 0);
 	p->pid = fork_first(&p->is_first);
 	assert_true(p->pid >= 0);
 	if (p->pid == 0) {
 		close(events[0]);
-		free(p);
+		close(p->event_listen_fd);
 		free(f);
-		run_agent(listen_fd, events[1]);
+		run_agent(p, listen_fd, events[1]);
 	}
 	close(listen_fd);
 	close(events[1]);
@@ -154,8 +153,46 @@ int peer_set_up(void **state)
 	peer_expect(p->event_fd, AGENT_HELLO, f);
 	peer_expect(p->event_fd, AGENT_READY, f);
 	free(f);
-	*state = p;
 	return 0;
+}
+
+int peer_set_up(void **state)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+
+	assert_non_null(p);
+	*state = p;
+	return start(p);
+}
+
+int peer_set_up_group(void **state)
+{
+	/* where cgroup2 is mounted alone, and where beside version 1 */
+	static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+	struct peer *p = calloc(1, sizeof(*p));
+	struct statfs fs;
+
+	assert_non_null(p);
+	for (size_t i = 0; i < ARRAY_LEN(mounts) && !p->has_group; i++) {
+		snprintf(p->group, sizeof(p->group), "%s/agent-test-%d", mounts[i], getpid());
+		p->has_group = !statfs(mounts[i], &fs) && fs.f_type == CGROUP2_SUPER_MAGIC &&
+			       (!mkdir(p->group, 0755) || errno == EEXIST);
+	}
+	*state = p;
+	return start(p);
+}
+
+static void remove_group(const struct peer *p)
+{
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/workload/commands", p->group);
+	rmdir(path);
+	snprintf(path, sizeof(path), "%s/workload", p->group);
+	/* What was killed may still be on its way. */
+	for (int i = 0; i < 200 && rmdir(path) < 0 && errno == EBUSY; i++)
+		usleep(10000);
+	assert_int_equal(rmdir(p->group), 0);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -177,7 +214,8 @@ int peer_tear_down(void **state)
 {
 	struct peer *p = *state;
 
-	close(p->event_fd);
+	if (p->event_fd >= 0)
+		close(p->event_fd);
 	if (p->pid > 0) {
 		/* It must have survived whatever the test did. */
 		struct agent_shutdown s = {0};
@@ -187,9 +225,59 @@ int peer_tear_down(void **state)
 		assert_int_equal(peer_wait(p), PEER_POWERED_OFF);
 		close(fd);
 	}
+	close(p->event_listen_fd);
+	if (p->has_group)
+		remove_group(p);
 	nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(p);
 	return 0;
+}
+
+void peer_expect_events(struct peer *p)
+{
+	struct peer_frame *f = malloc(sizeof(*f));
+	struct pollfd ready = {.fd = p->event_listen_fd, .events = POLLIN};
+
+	assert_non_null(f);
+	assert_int_equal(poll(&ready, 1, PEER_TIMEOUT_S * 1000), 1);
+	if (p->event_fd >= 0)
+		close(p->event_fd);
+	p->event_fd = accept4(p->event_listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(p->event_fd >= 0);
+	peer_expect(p->event_fd, AGENT_HELLO, f);
+	peer_expect(p->event_fd, AGENT_READY, f);
+	free(f);
+}
+
+void peer_switch(const struct peer *p, const char *name, bool want_on)
+{
+	char path[160];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", p->dir, name);
+	if (!want_on) {
+		assert_int_equal(unlink(path), 0);
+		return;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+void peer_expect_world(const struct peer *p, const char *text)
+{
+	char path[160];
+	autobuf struct buf b;
+	autoclose int fd = -1;
+
+	snprintf(path, sizeof(path), "%s/world", p->dir);
+	buf_init(&b, 65536);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		assert_int_equal(buf_read_fd(&b, fd), 0);
+	assert_non_null(buf_cstr(&b));
+	assert_string_equal((char *)b.data, text);
+	(void)unlink(path);
 }
 
 /* ---- frames ------------------------------------------------------------------------------- */

@@ -69,7 +69,8 @@ static void expect_refused(const char *path, int code, const char *cause)
 static void good_file_is_read(void **state)
 {
 	struct scratch *s = *state;
-	struct bootcfg in = {.n_layers = 24, .tmpfs_bytes = 1 << 30, .hostname = "web-1.example"};
+	struct bootcfg in = {
+		.n_layers = 24, .n_disks = 1, .tmpfs_bytes = 1 << 30, .hostname = "web-1.example"};
 	struct bootcfg out;
 	char text[BOOTCFG_TEXT_MAX];
 	int n = bootcfg_encode(&in, text, sizeof(text));
@@ -83,7 +84,7 @@ static void good_file_is_read(void **state)
 static void bad_files_are_refused(void **state)
 {
 	static char big[BOOTCFG_TEXT_MAX + 1];
-	static const char none[] = "version 1\nlayers 0\ntmpfs 0\nhostname a\n";
+	static const char none[] = "version 2\nlayers 0\ndisks 0\ntmpfs 0\nhostname a\n";
 	struct scratch *s = *state;
 
 	expect_refused(s->path, -ENOENT, "No such file");

@@ -30,7 +30,7 @@ static void first_frame_must_greet(void **state)
 	fd = peer_connect(*state);
 	peer_send(fd, AGENT_HELLO, &hello, sizeof(hello));
 	peer_expect_failed(fd, -EPROTONOSUPPORT, REQUEST,
-		"the host speaks version 77 of the agent protocol, the guest version 1");
+		"the host speaks version 77 of the agent protocol, the guest version 2");
 }
 
 static void impossible_heads_are_refused(void **state)

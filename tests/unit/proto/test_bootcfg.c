@@ -12,7 +12,7 @@
 #include "base/cc.h"
 #include "proto/bootcfg.h"
 
-#define GOOD "version 1\nlayers 2\ntmpfs 3\nhostname vm\n"
+#define GOOD "version 2\nlayers 2\ndisks 1\ntmpfs 3\nhostname vm\n"
 
 static int decode(const char *text, size_t bytes)
 {
@@ -34,7 +34,10 @@ static void values_come_back(void **state)
 {
 	static const struct bootcfg cases[] = {
 		{.n_layers = 0, .tmpfs_bytes = 0, .hostname = "a"},
-		{.n_layers = 32, .tmpfs_bytes = UINT64_MAX, .hostname = "Web-1.example.org"},
+		{.n_layers = 32,
+			.n_disks = 1,
+			.tmpfs_bytes = UINT64_MAX,
+			.hostname = "Web-1.example.org"},
 	};
 
 	(void)state;
@@ -62,6 +65,9 @@ static void unsayable_values_are_refused(void **state)
 	(void)state;
 	assert_int_equal(bootcfg_encode(&c, text, sizeof(text)), -EINVAL);
 	c.n_layers = 1;
+	c.n_disks = 2;
+	assert_int_equal(bootcfg_encode(&c, text, sizeof(text)), -EINVAL);
+	c.n_disks = 1;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		snprintf(c.hostname, sizeof(c.hostname), "%s", names[i]);
 		assert_int_equal(bootcfg_encode(&c, text, sizeof(text)), -EINVAL);
@@ -70,7 +76,7 @@ static void unsayable_values_are_refused(void **state)
 
 static void order_is_free(void **state)
 {
-	static const char text[] = "hostname vm\ntmpfs 3\nversion 1\nlayers 2\n";
+	static const char text[] = "hostname vm\ntmpfs 3\nversion 2\ndisks 0\nlayers 2\n";
 
 	(void)state;
 	assert_int_equal(decode(GOOD, strlen(GOOD)), 0);
@@ -83,32 +89,35 @@ static void bad_texts_are_refused(void **state)
 		"",
 		"\n",
 		" \n",
-		"version 1\n",
+		"version 2\n",
+		"version 1\nlayers 2\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers 2\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers 2\ndisks 2\ntmpfs 3\nhostname vm\n",
 		GOOD "\n",
 		GOOD "layers 2\n",
 		GOOD "colour red\n",
 		GOOD "x",
-		"version 2\nlayers 2\ntmpfs 3\nhostname vm\n",
-		"version 01x\nlayers 2\ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers 33\ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers -1\ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers  1\ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers\ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers \ntmpfs 3\nhostname vm\n",
-		"version 1\nlayers 1\ntmpfs 18446744073709551616\nhostname vm\n",
-		"version 1\nlayers 1\ntmpfs 3k\nhostname vm\n",
-		"version 1\nlayers 1\ntmpfs 3\nhostname v m\n",
-		"version 1\nlayers 1\ntmpfs 3\nhostname \n",
-		"version 1\nlayers 1\ntmpfs 3\nhostname -v\n",
-		"version 1\nlayers 1\ntmpfs 3\n",
-		"version 1\r\nlayers 1\r\ntmpfs 3\r\nhostname vm\r\n",
+		"version 3\nlayers 2\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 02x\nlayers 2\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers 33\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers -1\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers  1\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers\ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers \ndisks 0\ntmpfs 3\nhostname vm\n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 18446744073709551616\nhostname vm\n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 3k\nhostname vm\n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 3\nhostname v m\n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 3\nhostname \n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 3\nhostname -v\n",
+		"version 2\nlayers 1\ndisks 0\ntmpfs 3\n",
+		"version 2\r\nlayers 1\r\ndisks 0\r\ntmpfs 3\r\nhostname vm\r\n",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (decode(texts[i], strlen(texts[i])) != -EINVAL)
 			fail_msg("accepted: %s", texts[i]);
-	assert_int_equal(decode("version 1\0", 10), -EINVAL);
+	assert_int_equal(decode("version 2\0", 10), -EINVAL);
 	for (size_t n = 0; n < strlen(GOOD); n++)
 		assert_int_equal(decode(GOOD, n), -EINVAL);
 }
@@ -122,10 +131,10 @@ static void long_texts_are_refused(void **state)
 	memset(text, 'a', sizeof(text));
 	assert_int_equal(decode(text, sizeof(text)), -EINVAL);
 	assert_int_equal(decode(text, sizeof(text) - 1), -EINVAL);
-	snprintf(name, sizeof(name), "version 1\nlayers 1\ntmpfs 3\nhostname %.*s\n",
+	snprintf(name, sizeof(name), "version 2\nlayers 1\ndisks 0\ntmpfs 3\nhostname %.*s\n",
 		BOOTCFG_HOSTNAME_MAX, text);
 	assert_int_equal(decode(name, strlen(name)), 0);
-	snprintf(name, sizeof(name), "version 1\nlayers 1\ntmpfs 3\nhostname %.*s\n",
+	snprintf(name, sizeof(name), "version 2\nlayers 1\ndisks 0\ntmpfs 3\nhostname %.*s\n",
 		BOOTCFG_HOSTNAME_MAX + 1, text);
 	assert_int_equal(decode(name, strlen(name)), -EINVAL);
 }

@@ -14,7 +14,8 @@
 
 static const uint16_t all_types[] = {AGENT_HELLO, AGENT_FAILED, AGENT_EXEC, AGENT_SHUTDOWN,
 	AGENT_SYNC, AGENT_STDIN, AGENT_STDIN_CLOSE, AGENT_SIGNAL, AGENT_STARTED, AGENT_STDOUT,
-	AGENT_STDERR, AGENT_STDIN_TAKEN, AGENT_EXIT, AGENT_DONE, AGENT_READY};
+	AGENT_STDERR, AGENT_STDIN_TAKEN, AGENT_EXIT, AGENT_DONE, AGENT_READY, AGENT_FREEZE,
+	AGENT_THAW, AGENT_RESUME, AGENT_ATTACH, AGENT_AWAIT, AGENT_RESUMED, AGENT_LISTENING};
 
 /* A copy that ends where its allocation ends, so that a sanitizer sees one byte too many. */
 static uint8_t *exact(const void *data, size_t bytes)
@@ -42,6 +43,10 @@ static void every_type_has_a_limit(void **state)
 	assert_int_equal(frame_limit(0), -EPROTO);
 	assert_int_equal(frame_limit(AGENT_STDOUT), AGENT_FRAME_MAX);
 	assert_int_equal(frame_limit(AGENT_DONE), 0);
+	assert_int_equal(frame_limit(AGENT_FREEZE), 0);
+	assert_int_equal(frame_limit(AGENT_THAW), 0);
+	assert_int_equal(frame_limit(AGENT_RESUME), AGENT_FRAME_MAX);
+	assert_int_equal(frame_limit(AGENT_LISTENING), sizeof(struct agent_listener));
 }
 
 static void whole_frames_are_found(void **state)

@@ -103,6 +103,12 @@ static void refuses_bad_numbers(void **state)
 		{offsetof(struct ctl_config, boot_archive_bytes), 0xffffffff},
 		{offsetof(struct ctl_config, header), CTL_VERSION + 1},
 		{offsetof(struct ctl_config, header) + 4, sizeof(struct packet) + 1},
+		{offsetof(struct ctl_config, flags), CTL_F_RESTORE},
+		{offsetof(struct ctl_config, flags), CTL_F_CHAIN},
+		{offsetof(struct ctl_config, flags), CTL_F_POPULATE},
+		{offsetof(struct ctl_config, flags), CTL_F_SAME_HOST},
+		{offsetof(struct ctl_config, flags), CTL_F_DISK},
+		{offsetof(struct ctl_config, flags), 1u << 31},
 	};
 	struct vm_config c;
 
@@ -126,11 +132,56 @@ static void counts_descriptors(void **state)
 	assert_int_equal(parse(&p, sizeof(p), 0, &c), -EINVAL);
 }
 
+/* What is restored boots from nothing: state and memory instead of a kernel. */
+static struct ctl_config restored(uint32_t more)
+{
+	return (struct ctl_config){.header = {CTL_VERSION, CTL_CONFIG, sizeof(struct ctl_config)},
+		.memory_bytes = 64 << 20,
+		.vcpus = 1,
+		.n_layers = 1,
+		.flags = CTL_F_RESTORE | more};
+}
+
+static void takes_a_restore_apart(void **state)
+{
+	static const int all[] = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+	struct ctl_config c = restored(CTL_F_CHAIN | CTL_F_DISK | CTL_F_POPULATE);
+	struct vm_config v;
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(config_parse(&c, sizeof(c), all, 10, &v, &e), 0);
+	assert_true(v.is_restore && v.has_disk);
+	assert_int_equal(v.kernel_fd, -1);
+	assert_int_equal(v.state_fd, 12);
+	assert_int_equal(v.memory_fd, 13);
+	assert_int_equal(v.chain_memory_fd, 14);
+	assert_int_equal(v.write_set_fd, 15);
+	assert_int_equal(v.block_fds[0], 16);
+	assert_int_equal(v.disk_base_fd, 17);
+	assert_int_equal(v.disk_fd, 18);
+	assert_int_equal(v.chain_disk_fd, 19);
+	c = restored(0);
+	assert_int_equal(config_parse(&c, sizeof(c), all, 5, &v, &e), 0);
+	assert_int_equal(v.chain_memory_fd, -1);
+	assert_int_equal(v.disk_fd, -1);
+	assert_int_equal(config_parse(&c, sizeof(c), all, 6, &v, &e), -EINVAL);
+	c.n_initramfs = 1;
+	assert_int_equal(config_parse(&c, sizeof(c), all, 6, &v, &e), -EINVAL);
+}
+
 static void closes_what_was_not_handed_on(void **state)
 {
 	struct vm_config c = {.kvm_fd = open("/dev/null", O_RDONLY),
 		.console_fd = -1,
 		.kernel_fd = -1,
+		.state_fd = -1,
+		.memory_fd = -1,
+		.chain_memory_fd = -1,
+		.write_set_fd = -1,
+		.disk_base_fd = -1,
+		.disk_fd = -1,
+		.chain_disk_fd = -1,
 		.n_layers = 1,
 		.block_fds = {open("/dev/null", O_RDONLY)}};
 	int kvm = c.kvm_fd, disk = c.block_fds[0];
@@ -149,6 +200,7 @@ int main(void)
 		cmocka_unit_test(refuses_every_short_packet),
 		cmocka_unit_test(refuses_bad_numbers),
 		cmocka_unit_test(counts_descriptors),
+		cmocka_unit_test(takes_a_restore_apart),
 		cmocka_unit_test(closes_what_was_not_handed_on),
 	};
 
