@@ -35,7 +35,8 @@ struct cli_command {
 	int (*run)(const struct cli_command *c, int argc, char **argv, bool is_verbose);
 };
 
-extern const struct cli_command cmd_run, cmd_pull, cmd_images, cmd_doctor, cmd_version;
+extern const struct cli_command cmd_run, cmd_bake, cmd_restore, cmd_snapshot, cmd_inspect,
+	cmd_verify, cmd_pull, cmd_images, cmd_doctor, cmd_version;
 
 /* Parses the options into `values`, whose first member is a struct cli_common. Returns the index of
  * the first operand; or -1 when the command is over, with its exit status in *ret_status: help was

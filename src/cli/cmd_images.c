@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
-#include <time.h>
 
 #include "cli/cli.h"
 #include "cli/out.h"
@@ -16,18 +15,6 @@ static const struct args_option options[] = {
 	{0},
 };
 
-/* "2024-05-01T10:20:30Z", or "" when it is not known. */
-static const char *moment(int64_t unix_seconds, char out[32])
-{
-	time_t t = (time_t)unix_seconds;
-	struct tm tm;
-
-	out[0] = '\0';
-	if (unix_seconds && gmtime_r(&t, &tm))
-		strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return out;
-}
-
 static void add_json(const struct sm_image_info *i, void *context)
 {
 	struct out_json *j = context;
@@ -39,7 +26,7 @@ static void add_json(const struct sm_image_info *i, void *context)
 	out_json_text(j, "platform", i->platform);
 	out_json_number(j, "layers", i->n_layers);
 	out_json_number(j, "bytes", (int64_t)i->layer_bytes);
-	out_json_text(j, "created", *moment(i->created_unix, when) ? when : NULL);
+	out_json_text(j, "created", *out_moment(i->created_unix, when) ? when : NULL);
 	out_json_close(j, '}');
 }
 
@@ -55,7 +42,7 @@ static void add_row(const struct sm_image_info *i, void *context)
 	out_table_cell(t, "%s", i->platform);
 	out_table_cell(t, "%u", i->n_layers);
 	out_table_cell(t, "%s", size);
-	out_table_cell(t, "%.10s", *moment(i->created_unix, when) ? when : "-");
+	out_table_cell(t, "%.10s", *out_moment(i->created_unix, when) ? when : "-");
 }
 
 static int list_json(struct sm_error *err)

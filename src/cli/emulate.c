@@ -95,6 +95,30 @@ static void add_size(struct words *w, const struct emulate_request *q, char memo
 	}
 }
 
+/* Where sm_image_open keeps images, as its contract says. */
+static bool find_store(char out[PATH_MAX])
+{
+	const char *store = getenv("SUPERMACHINE_STORE"), *data = getenv("XDG_DATA_HOME"),
+		   *home = getenv("HOME");
+	int n = 0;
+
+	if (store && *store)
+		n = snprintf(out, PATH_MAX, "%s", store);
+	else if (data && *data)
+		n = snprintf(out, PATH_MAX, "%s/supermachine", data);
+	else if (home && *home)
+		n = snprintf(out, PATH_MAX, "%s/.local/share/supermachine", home);
+	return n > 0 && n < PATH_MAX && access(out, W_OK | X_OK) == 0;
+}
+
+static void add_store(struct words *w, const struct emulate_request *q, char store[PATH_MAX])
+{
+	if (!q->want_store || !find_store(store))
+		return;
+	add(w, "-w");
+	add(w, store);
+}
+
 static void add_environment(struct words *w, const struct args_list *env)
 {
 	static const char *const places[] = {"XDG_DATA_HOME", "XDG_CACHE_HOME"};
@@ -105,7 +129,7 @@ static void add_environment(struct words *w, const struct args_list *env)
 			add(w, places[i]);
 		}
 	/* Of -e NAME=value only the name would be looked up here; the value travels in argv. */
-	for (size_t i = 0; i < env->n; i++)
+	for (size_t i = 0; env && i < env->n; i++)
 		if (!strchr(env->items[i], '=') && getenv(env->items[i])) {
 			add(w, "-e");
 			add(w, env->items[i]);
@@ -116,7 +140,7 @@ static void add_environment(struct words *w, const struct args_list *env)
 
 int emulate_become(const struct emulate_request *q, struct err *e)
 {
-	char program[PATH_MAX], own[PATH_MAX], memory[WORD_MAX], vcpus[WORD_MAX];
+	char program[PATH_MAX], own[PATH_MAX], store[PATH_MAX], memory[WORD_MAX], vcpus[WORD_MAX];
 	struct words w = {0};
 	size_t n_args = 0;
 	int r = own_path(own, e);
@@ -127,11 +151,12 @@ int emulate_become(const struct emulate_request *q, struct err *e)
 		return r;
 	while (q->argv[n_args])
 		n_args++;
-	w.items = calloc(n_args + 2 * q->env->n + 20, sizeof(*w.items));
+	w.items = calloc(n_args + 2 * (q->env ? q->env->n : 0) + 20, sizeof(*w.items));
 	if (!w.items)
 		return err_set(e, -ENOMEM, "no memory for a command line");
 	add(&w, program);
 	add_size(&w, q, memory, vcpus);
+	add_store(&w, q, store);
 	add_environment(&w, q->env);
 	add(&w, "--");
 	add(&w, own);

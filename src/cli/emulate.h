@@ -15,11 +15,12 @@ enum emulate_mode { EMULATE_AUTO, EMULATE_NEVER, EMULATE_ALWAYS };
 int emulate_mode(enum emulate_mode *ret, struct err *e) MUST_CHECK;
 
 struct emulate_request {
-	char **argv;	 /* of this process, from the command's name on */
-	bool is_verbose; /* was said, somewhere */
-	const struct args_list *env;
-	uint64_t memory_bytes; /* of the VM; 0: its default */
-	unsigned vcpus;	       /* of the VM; 0: its default */
+	char **argv;		     /* of this process, from the command's name on */
+	bool is_verbose;	     /* was said, somewhere */
+	const struct args_list *env; /* what -e was given; may be NULL */
+	uint64_t memory_bytes;	     /* of the VM; 0: its default */
+	unsigned vcpus;		     /* of the VM; 0: its default */
+	bool want_store;	     /* what is put into the store there shall stay */
 };
 
 /* Becomes the emulated host, which runs the same command. Returns only on failure. */

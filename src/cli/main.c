@@ -12,6 +12,11 @@ static const struct cli_command cmd_help;
 
 static const struct cli_command *const commands[] = {
 	&cmd_run,
+	&cmd_bake,
+	&cmd_restore,
+	&cmd_snapshot,
+	&cmd_inspect,
+	&cmd_verify,
 	&cmd_pull,
 	&cmd_images,
 	&cmd_doctor,

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void print_error(const char *object, const char *cause, const char *remedy)
 {
@@ -183,6 +184,17 @@ void out_size(uint64_t bytes, char out[16])
 		unit++;
 	}
 	snprintf(out, 16, n < 99.95 && unit ? "%.1f %s" : "%.0f %s", n, units[unit]);
+}
+
+const char *out_moment(int64_t unix_seconds, char out[32])
+{
+	time_t t = (time_t)unix_seconds;
+	struct tm tm;
+
+	out[0] = '\0';
+	if (unix_seconds && gmtime_r(&t, &tm))
+		strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return out;
 }
 
 int out_flush(void)

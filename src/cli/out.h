@@ -40,5 +40,8 @@ void out_json_bool(struct out_json *j, const char *key, bool value);
 /* "12.3 MB", decimal units as container tools print them. */
 void out_size(uint64_t bytes, char out[16]);
 
+/* "2024-05-01T10:20:30Z", or "" when it is not known (0). Returns out. */
+const char *out_moment(int64_t unix_seconds, char out[32]);
+
 /* Flushes stdout. Returns 0, or -errno when something printed was lost. */
 int out_flush(void);

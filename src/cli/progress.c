@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/progress.h"
 
-#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -66,19 +66,77 @@ void progress_step(struct progress *p, const char *name)
 	p->step_ns = now;
 }
 
-void progress_start_timings(struct progress *p, const struct sm_vm *vm)
-{
-	struct sm_start_timings t;
+struct timing {
+	const char *name;
+	size_t at;
+	const char *title; /* NULL: not worth a line */
+};
 
-	if (!p->is_verbose)
-		return;
-	sm_vm_timings(vm, &t);
-	line("  spawn, configure", (double)t.spawn_us / 1e3);
-	line("  VMM: guest memory", (double)t.memory_us / 1e3);
-	line("  VMM: hypervisor", (double)t.hypervisor_us / 1e3);
-	line("  VMM: kernel", (double)t.kernel_us / 1e3);
-	line("  VMM: devices", (double)t.devices_us / 1e3);
-	line("  VMM: vCPUs", (double)t.vcpus_us / 1e3);
-	line("  VMM: in all", (double)t.vmm_us / 1e3);
-	line("  guest boot to agent", (double)t.agent_us / 1e3);
+#define TIMING(field, title)                                                                       \
+	{                                                                                          \
+#field, offsetof(struct sm_start_timings, field), title                            \
+	}
+
+/* Every duration of struct sm_start_timings, in the order in which things happen. */
+static const struct timing timings[] = {
+	TIMING(spawn_us, "  spawn, configure"),
+	TIMING(memory_us, "  VMM: guest memory"),
+	TIMING(hypervisor_us, "  VMM: hypervisor"),
+	TIMING(kernel_us, "  VMM: kernel"),
+	TIMING(state_us, "  VMM: read the state"),
+	TIMING(ram_copy_us, "  VMM: copy memory"),
+	TIMING(irqchip_us, "  VMM: irqchip"),
+	TIMING(vcpu_restore_us, "  VMM: vCPU state"),
+	TIMING(clock_us, "  VMM: clocks"),
+	TIMING(mmio_restore_us, "  VMM: device state"),
+	TIMING(listener_restore_us, "  VMM: listeners"),
+	TIMING(devices_us, "  VMM: devices"),
+	TIMING(vcpus_us, "  VMM: vCPUs"),
+	TIMING(vmm_us, "  VMM: in all"),
+	TIMING(agent_us, "  guest boot to agent"),
+	TIMING(resume_guest_us, "    in the guest"),
+	TIMING(total_us, NULL),
+};
+
+static uint64_t microseconds(const struct sm_start_timings *t, const struct timing *which)
+{
+	uint64_t us;
+
+	memcpy(&us, (const char *)t + which->at, sizeof(us));
+	return us;
+}
+
+void progress_start_timings(const struct progress *p, const struct sm_start_timings *t)
+{
+	for (size_t i = 0; p->is_verbose && i < ARRAY_LEN(timings); i++) {
+		const char *title = timings[i].title;
+		uint64_t us = microseconds(t, &timings[i]);
+
+		if (title && timings[i].at == offsetof(struct sm_start_timings, agent_us) &&
+			t->is_restored)
+			title = "  guest resumes";
+		if (title && us)
+			line(title, (double)us / 1e3);
+	}
+}
+
+void progress_json_timings(const struct sm_start_timings *t, FILE *to)
+{
+	struct out_json j = {.to = to};
+
+	out_json_open(&j, NULL, '{');
+	out_json_number(&j, "is_restored", t->is_restored);
+	for (size_t i = 0; i < ARRAY_LEN(timings); i++)
+		out_json_number(&j, timings[i].name, (int64_t)microseconds(t, &timings[i]));
+	out_json_close(&j, '}');
+	fputc('\n', to);
+}
+
+void progress_notice(const struct sm_notice *notice, void *context)
+{
+	struct progress *p = context;
+
+	progress_clear(p);
+	fprintf(stderr, "supermachine: %s%s: %s\n", notice->kind == SM_NOTICE_BAKE ? "baking " : "",
+		p->image, notice->text);
 }

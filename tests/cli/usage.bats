@@ -13,10 +13,10 @@ sm() { run --separate-stderr timeout -k 5 60 "$SM" "$@"; }
 @test "help lists every command, each command has help" {
 	sm help
 	[ "$status" = 0 ] && [ -z "$stderr" ]
-	for command in run pull images doctor version help; do
+	for command in run bake restore snapshot inspect verify pull images doctor version help; do
 		[[ "$output" == *"$command"* ]]
 	done
-	for command in run pull images doctor version; do
+	for command in run bake restore snapshot inspect verify pull images doctor version; do
 		run "$SM" "$command" --help
 		[ "$status" = 0 ] && [[ "$output" == *"supermachine $command"* ]]
 	done
@@ -57,4 +57,44 @@ sm() { run --separate-stderr timeout -k 5 60 "$SM" "$@"; }
 	[ "$status" = 125 ] && [[ "$stderr" == *lots* ]]
 	SUPERMACHINE_EMULATE=perhaps sm run oci:/x true
 	[ "$status" = 125 ] && [[ "$stderr" == *perhaps* ]]
+	sm run --ready soon oci:/x
+	[ "$status" = 125 ] && [[ "$stderr" == *soon* ]] && [[ "$stderr" == *listen:PORT* ]]
+	sm run --clone 3/3 oci:/x
+	[ "$status" = 125 ] && [[ "$stderr" == *3/3* ]]
+	sm run --disk 1G --tmpfs 1G oci:/x
+	[ "$status" = 125 ] && [[ "$stderr" == *tmpfs* ]]
+	sm bake oci:/x a-command
+	[ "$status" = 125 ] && [[ "$stderr" == *--ready* ]]
+	for command in restore bake; do
+		sm $command
+		[ "$status" = 125 ] && [[ "$stderr" == *named* ]]
+	done
+	for command in snapshot inspect verify; do
+		sm $command
+		[ "$status" = 2 ] && [ -n "$stderr" ]
+	done
+}
+
+@test "a snapshot that is none" {
+	mkdir "$BATS_TEST_TMPDIR/empty"
+	for dir in "$BATS_TEST_TMPDIR/empty" /no/such/directory /etc/passwd; do
+		sm inspect "$dir"
+		[ "$status" = 1 ] && [ -z "$output" ] && [[ "$stderr" == *"$dir"* ]] && [[ "$stderr" == *try:* ]]
+		sm verify "$dir"
+		[ "$status" = 1 ] && [ -z "$output" ] && [[ "$stderr" == *"$dir"* ]] && [[ "$stderr" == *try:* ]]
+		sm restore "$dir"
+		[ "$status" = 125 ] && [ -z "$output" ] && [[ "$stderr" == *"$dir"* ]] && [[ "$stderr" == *try:* ]]
+	done
+}
+
+@test "a VM that is none, and a runtime directory that is not ours alone" {
+	export XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR
+	sm snapshot nobody "$BATS_TEST_TMPDIR/s"
+	[ "$status" = 1 ] && [[ "$stderr" == *nobody* ]] && [[ "$stderr" == *try:* ]]
+	sm snapshot a/b "$BATS_TEST_TMPDIR/s"
+	[ "$status" = 1 ] && [[ "$stderr" == *a/b* ]]
+	chmod 755 "$BATS_TEST_TMPDIR/supermachine"
+	sm snapshot nobody "$BATS_TEST_TMPDIR/s"
+	[ "$status" = 1 ] && [[ "$stderr" == *"$BATS_TEST_TMPDIR/supermachine"* ]] && [[ "$stderr" == *755* ]]
+	[ ! -e "$BATS_TEST_TMPDIR/s" ]
 }

@@ -3,13 +3,15 @@
 """test_run.py SUPERMACHINE PULL DOUBLE: `supermachine run` as a program among programs.
 
 The whole command, library and agent are real; the VMM is tests/unit/api/vmm_double.c, so that a
-command runs on this host. Without /dev/kvm, which the library opens for the VMM, it is skipped.
+command runs on this host; it makes no snapshots, hence --no-bake. Without /dev/kvm, which the
+library opens for the VMM, it is skipped.
 """
 import hashlib
 import io
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +75,7 @@ class Run(unittest.TestCase):
         cls.scratch.cleanup()
 
     def argv(self, options, command):
-        return [SUPERMACHINE, "run", *options, f"oci:{self.top}/image", *command]
+        return [SUPERMACHINE, "run", "--no-bake", *options, f"oci:{self.top}/image", *command]
 
     def run_it(self, *options, command=(), **more):
         return subprocess.run(self.argv(options, command), env=self.env, capture_output=True, text=True, timeout=60,
@@ -125,6 +127,39 @@ class Run(unittest.TestCase):
         self.assertEqual(r.returncode, 125)
         self.assertIn("no name", r.stderr)
         self.assertIn("try:", r.stderr)
+
+    def test_timings_are_one_line_of_json_at_the_end(self):
+        r = self.shell("echo err >&2", "--timings")
+        words, timings = r.stderr.splitlines()
+        self.assertEqual((r.returncode, words), (0, "err"))
+        timings = json.loads(timings)
+        self.assertEqual(timings["is_restored"], 0)
+        self.assertGreater(timings["total_us"], 0)
+        header = (pathlib.Path(__file__).parents[3] / "include/supermachine.h").read_text()
+        fields = header.split("struct sm_start_timings {")[1].split("};")[0]
+        self.assertEqual(set(timings), set(re.findall(r"(\w+);", re.sub(r"/\*.*?\*/", "", fields, flags=re.S))))
+
+    def test_a_name_is_taken_once_and_given_back(self):
+        first = self.start("echo up; sleep 100", "--name", "taken")
+        self.assertEqual(first.stdout.readline(), "up\n")
+        r = self.shell("true", "--name", "taken")
+        self.assertEqual(r.returncode, 125)
+        self.assertIn("taken: a VM of this name runs already", r.stderr)
+        self.assertIn("try:", r.stderr)
+        first.kill()
+        first.communicate(timeout=30)
+        self.assertEqual(self.shell("true", "--name", "taken").returncode, 0)
+        self.assertEqual(self.shell("true", "--name", "taken").returncode, 0)
+        left = {p.name for p in (self.top / "supermachine").iterdir()} - {"kvm-works"}
+        self.assertEqual(left, set())
+
+    def test_no_runtime_directory(self):
+        env = dict(self.env, XDG_RUNTIME_DIR=str(self.top / "not" / "there"))
+        r = subprocess.run(self.argv(("--name", "x"), ()), env=env, capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, 125)
+        self.assertIn("XDG_RUNTIME_DIR", r.stderr)
+        r = subprocess.run(self.argv((), ()), env=env, capture_output=True, text=True, timeout=60)
+        self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "by default\n", ""))
 
     def test_signal_reaches_the_command(self):
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2:
@@ -225,7 +260,7 @@ class Run(unittest.TestCase):
         self.assertEqual((r.returncode, r.stdout), (0, "hello\n"))
 
     def test_verbose_says_where_time_went(self):
-        r = subprocess.run([SUPERMACHINE, "-v", "run", f"oci:{self.top}/image"], env=self.env, capture_output=True,
+        r = subprocess.run([SUPERMACHINE, "-v", *self.argv((), ())[1:]], env=self.env, capture_output=True,
                            text=True, timeout=60)
         self.assertEqual(r.stdout, "by default\n")
         for word in "image", "VM started", "guest boot to agent", "command", "VM stopped":
@@ -252,8 +287,8 @@ class Run(unittest.TestCase):
         self.assertEqual(r.stderr.count("\n"), 1)
         self.assertIn("emulated host", r.stderr)
         self.assertEqual(r.stdout.splitlines(), [
-            "-m", "2048", "-c", "4", "-e", "XDG_CACHE_HOME", "-e", "TAKEN_OVER", "-e", "SUPERMACHINE_EMULATE=never",
-            "--", str(SUPERMACHINE), "run", "-m", "1G", "--cpus", "4", "-e", "TAKEN_OVER", f"oci:{self.top}/image",
+            "-m", "2048", "-c", "4", "-w", str(self.top / "store"), "-e", "XDG_CACHE_HOME", "-e", "TAKEN_OVER", "-e", "SUPERMACHINE_EMULATE=never",
+            "--", str(SUPERMACHINE), "run", "--no-bake", "-m", "1G", "--cpus", "4", "-e", "TAKEN_OVER", f"oci:{self.top}/image",
             "a b", "-c"])
 
     def test_missing_emulated_host_is_named(self):
