@@ -381,8 +381,10 @@ static void another_user_gets_no_answer(void **state)
 		if (fd < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
 			_exit(2);
 		sock = rundir_connect(fd, "vm", true);
-		if (sock < 0 || send(sock, &q, sizeof(q), MSG_NOSIGNAL) != (ssize_t)sizeof(q))
+		if (sock < 0)
 			_exit(3);
+		/* It may have hung up already. */
+		(void)!send(sock, &q, sizeof(q), MSG_NOSIGNAL);
 		_exit(recv(sock, &byte, 1, 0) > 0 ? 4 : 0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);

@@ -124,6 +124,15 @@ static pid_t fork_first(bool *is_first)
 	return pid;
 }
 
+/* No test waits for ever. */
+static void be_patient(int fd)
+{
+	struct timeval patience = {.tv_sec = PEER_TIMEOUT_S};
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+}
+
 static int start(struct peer *p)
 {
 	static int count;
@@ -150,6 +159,7 @@ static int start(struct peer *p)
 	close(listen_fd);
 	close(events[1]);
 	p->event_fd = events[0];
+	be_patient(p->event_fd);
 	peer_expect(p->event_fd, AGENT_HELLO, f);
 	peer_expect(p->event_fd, AGENT_READY, f);
 	free(f);
@@ -244,6 +254,7 @@ void peer_expect_events(struct peer *p)
 		close(p->event_fd);
 	p->event_fd = accept4(p->event_listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(p->event_fd >= 0);
+	be_patient(p->event_fd);
 	peer_expect(p->event_fd, AGENT_HELLO, f);
 	peer_expect(p->event_fd, AGENT_READY, f);
 	free(f);
@@ -285,13 +296,11 @@ void peer_expect_world(const struct peer *p, const char *text)
 int peer_connect(const struct peer *p)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = PEER_TIMEOUT_S};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
 	snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "%s", p->address);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;
 }
