@@ -190,9 +190,18 @@ static void clone_stays_frozen(void **state)
 static void lost_command_ends_with_the_thaw(void **state)
 {
 	struct peer *p = *state;
-	int counter = start_counter(p), fd = freeze(p);
+	struct peer_frame *f = malloc(sizeof(*f));
+	int exec = peer_greet(p), fd;
+	char script[128];
+	uint32_t pid;
 
-	close(counter);
+	assert_non_null(f);
+	peer_request(exec, &(struct peer_command){.argv = ARGV("sleep", "1000")});
+	peer_expect(exec, AGENT_STARTED, f);
+	memcpy(&pid, f->data, sizeof(pid));
+	free(f);
+	fd = freeze(p);
+	close(exec);
 	usleep(100000);
 	peer_expect_world(p, "freeze\n");
 	thaw(fd);
@@ -200,7 +209,9 @@ static void lost_command_ends_with_the_thaw(void **state)
 	fd = peer_greet(p);
 	peer_send_u32(fd, AGENT_ATTACH, 0);
 	peer_expect_failed(fd, -ENOENT, AGENT_STAGE_REQUEST, "no such detached command");
-	peer_expect_shell(p, "pgrep -f 'i [+]= 1' > /dev/null || echo none", 0, "none\n");
+	snprintf(script, sizeof(script),
+		"while kill -0 %u 2> /dev/null; do sleep 0.02; done; echo gone", pid);
+	peer_expect_shell(p, script, 0, "gone\n");
 }
 
 static void nonsense_on_the_connection_thaws(void **state)
