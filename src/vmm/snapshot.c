@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
-#include "base/alloc.h"
 #include "base/fd.h"
 #include "hv/hv.h"
 #include "virtio/virtio.h"
@@ -63,10 +63,11 @@ void snapshot_fini(struct snapshot *s)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-static int read_file(int fd, uint8_t **ret, size_t *ret_bytes, struct err *e)
+/* Into pages that go back to the host afterwards: a clone shall cost what its guest dirties. */
+static int read_file(int fd, struct snapshot_reader *ret, struct err *e)
 {
-	autofree uint8_t *data = NULL;
 	struct stat st;
+	void *data;
 	int r;
 
 	if (fstat(fd, &st) < 0)
@@ -76,16 +77,17 @@ static int read_file(int fd, uint8_t **ret, size_t *ret_bytes, struct err *e)
 			(long long)st.st_size);
 		return err_remedy(e, "take the snapshot again");
 	}
-	data = malloc((size_t)st.st_size);
-	if (!data)
+	data = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		-1, 0);
+	if (data == MAP_FAILED)
 		return err_set(e, -ENOMEM, "no memory to read it");
+	ret->data = data;
+	ret->bytes = (size_t)st.st_size;
 	r = fd_pread_full(fd, data, (size_t)st.st_size, 0);
 	if (r < 0) {
 		errno = -r;
 		return err_sys(e, "read it");
 	}
-	*ret = take_ptr(&data);
-	*ret_bytes = (size_t)st.st_size;
 	return 0;
 }
 
@@ -130,14 +132,12 @@ int snapshot_read(struct snapshot_reader *r, int state_fd, const struct vm_confi
 {
 	struct shape saved = {0};
 	struct snapio io;
-	size_t bytes = 0;
 	int code;
 
 	*r = (struct snapshot_reader){0};
-	code = read_file(state_fd, &r->data, &bytes, e);
-	if (code < 0)
-		return err_object(e, "state");
-	code = snapfile_open(r->data, bytes, &r->file, e);
+	code = read_file(state_fd, r, e);
+	if (code == 0)
+		code = snapfile_open(r->data, r->bytes, &r->file, e);
 	if (code == 0)
 		code = snapfile_load(&r->file, "machine", VERSION, &io, e);
 	if (code == 0) {
@@ -156,7 +156,8 @@ int snapshot_read(struct snapshot_reader *r, int state_fd, const struct vm_confi
 
 void snapshot_reader_fini(struct snapshot_reader *r)
 {
-	free(r->data);
+	if (r->data)
+		munmap(r->data, r->bytes);
 	r->data = NULL;
 }
 

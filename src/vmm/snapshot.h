@@ -30,7 +30,8 @@ void snapshot_fini(struct snapshot *s);
 
 /* A state file in memory while it is loaded. */
 struct snapshot_reader {
-	uint8_t *data; /* owned */
+	uint8_t *data; /* owned, pages of its own */
+	size_t bytes;
 	struct snapfile file;
 };
 

@@ -7,8 +7,10 @@
  */
 #include "arch/x86_64/state.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "arch/arch.h"
 #include "base/alloc.h"
@@ -19,12 +21,20 @@ enum { CPUID_BYTES = 28, MSR_BYTES = 12, EXCEPTIONS = 32, SEGMENT_TYPES = 16, RI
 
 struct arch_vcpu_state *arch_vcpu_state_new(void)
 {
-	return calloc(1, sizeof(struct arch_vcpu_state));
+	/* Pages of its own: what a heap had of it would stay the process's for good. */
+	void *p = mmap(NULL, sizeof(struct arch_vcpu_state), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
 void arch_vcpu_state_free(struct arch_vcpu_state *s)
 {
-	free(s);
+	int saved = errno;
+
+	if (s)
+		munmap(s, sizeof(*s));
+	errno = saved;
 }
 
 /* The value just loaded must be below `end`. */
