@@ -4,20 +4,24 @@
  * exit, which it reports by one byte. No VMM on the same host can be faster, so a VMM is measured
  * in multiples of it. One thread, no device, no message read: everything is inherited.
  *
- * usage: floor nothing|boot|boot-irqchip-first|save|restore|restore-irqchip-first
+ * usage: floor nothing|boot|boot-irqchip-first|save|restore|restore-irqchip-first|read [MIB]
  *
  * Descriptors: 3 socket, 4 /dev/kvm, 5 memory file, 6 state file (the last two: save and restore).
- * "irqchip first" is the order in which many VMMs do it, with the whole interrupt controller and
- * the timer of a PC; from Linux 6.18 on the memory slot after them waits for a grace period.
+ * MIB of guest memory, 256 by default. "read" restores, then reads all state again and reports how
+ * many nanoseconds that took. "irqchip first" is the order in which many VMMs do it, with the whole
+ * interrupt controller and the timer of a PC; from Linux 6.18 on the memory slot after them waits
+ * for a grace period.
  */
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "floor_state.h"
@@ -25,7 +29,7 @@
 enum { SOCKET_FD = 3, KVM_FD, MEMORY_FD, STATE_FD };
 
 enum {
-	MEMORY_BYTES = 256 << 20,
+	MEMORY_MIB = 256,
 	TSS_ADDRESS = 0xfffbd000, /* below the firmware's place, as KVM API §4.41 asks */
 	PML4 = 0x9000,
 	PDPT = 0xa000,
@@ -37,9 +41,12 @@ enum {
 struct machine {
 	int vm, vcpu;
 	uint8_t *memory;
+	size_t memory_bytes;
 	struct kvm_run *run;
 	size_t run_bytes;
 };
+
+static const size_t LOW_MAX = 3ul << 30, HIGH = 4ul << 30;
 
 /* Writes to a port again and again: the first time is the exit that is waited for, the second one
  * is that of a restored guest. */
@@ -50,15 +57,22 @@ static const uint8_t guest[] = {
 	0xeb, 0xfd,			    /* jmp 1b */
 };
 
-static void set_slot(const struct machine *m)
+/* Memory has a hole below 4 GiB, where a PC has its devices. */
+static void set_slots(const struct machine *m)
 {
-	struct kvm_userspace_memory_region slot = {
-		.memory_size = MEMORY_BYTES,
-		.userspace_addr = (uintptr_t)m->memory,
+	size_t low = m->memory_bytes < LOW_MAX ? m->memory_bytes : LOW_MAX;
+	struct kvm_userspace_memory_region slots[] = {
+		{.memory_size = low, .userspace_addr = (uintptr_t)m->memory},
+		{.slot = 1,
+			.guest_phys_addr = HIGH,
+			.memory_size = m->memory_bytes - low,
+			.userspace_addr = (uintptr_t)m->memory + low},
 	};
 
 	floor_must(ioctl(m->vm, KVM_SET_TSS_ADDR, TSS_ADDRESS), "KVM_SET_TSS_ADDR");
-	floor_must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &slot), "memory slot");
+	floor_must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &slots[0]), "memory slot");
+	if (slots[1].memory_size)
+		floor_must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &slots[1]), "memory slot");
 }
 
 static void set_split_irqchip(const struct machine *m)
@@ -76,12 +90,12 @@ static void set_whole_irqchip(const struct machine *m)
 	floor_must(ioctl(m->vm, KVM_CREATE_PIT2, &pit), "KVM_CREATE_PIT2");
 }
 
-static void *map_memory(int fd, int how)
+static struct machine map_memory(size_t bytes, int fd, int how)
 {
-	void *p = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, how, fd, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, how, fd, 0);
 
 	floor_must(p == MAP_FAILED ? -1 : 0, "memory");
-	return p;
+	return (struct machine){.memory = p, .memory_bytes = bytes};
 }
 
 static void create_machine(struct machine *m, bool is_irqchip_first)
@@ -89,9 +103,9 @@ static void create_machine(struct machine *m, bool is_irqchip_first)
 	m->vm = floor_must(ioctl(KVM_FD, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
 	if (is_irqchip_first) {
 		set_whole_irqchip(m);
-		set_slot(m);
+		set_slots(m);
 	} else {
-		set_slot(m);
+		set_slots(m);
 		set_split_irqchip(m);
 	}
 	m->vcpu = floor_must(ioctl(m->vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
@@ -171,9 +185,9 @@ static void report(void)
 	floor_must((int)send(SOCKET_FD, "!", 1, MSG_NOSIGNAL), "report");
 }
 
-static void boot(bool is_irqchip_first)
+static void boot(size_t bytes, bool is_irqchip_first)
 {
-	struct machine m = {.memory = map_memory(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)};
+	struct machine m = map_memory(bytes, -1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 
 	create_machine(&m, is_irqchip_first);
 	set_cpu(&m);
@@ -184,13 +198,13 @@ static void boot(bool is_irqchip_first)
 }
 
 /* Leaves a guest that stands behind its first port access in the two files. */
-static void save(void)
+static void save(size_t bytes)
 {
 	static struct floor_state state;
-	struct machine m = {0};
+	struct machine m;
 
-	floor_must(ftruncate(MEMORY_FD, MEMORY_BYTES), "length of the memory file");
-	m.memory = map_memory(MEMORY_FD, MAP_SHARED);
+	floor_must(ftruncate(MEMORY_FD, (off_t)bytes), "length of the memory file");
+	m = map_memory(bytes, MEMORY_FD, MAP_SHARED);
 	create_machine(&m, false);
 	set_cpu(&m);
 	load_guest(&m);
@@ -204,10 +218,10 @@ static void save(void)
 	report();
 }
 
-static void restore(bool is_irqchip_first)
+static void restore(size_t bytes, bool is_irqchip_first)
 {
 	static struct floor_state state;
-	struct machine m = {.memory = map_memory(MEMORY_FD, MAP_PRIVATE | MAP_NORESERVE)};
+	struct machine m = map_memory(bytes, MEMORY_FD, MAP_PRIVATE | MAP_NORESERVE);
 
 	create_machine(&m, is_irqchip_first);
 	if (pread(STATE_FD, &state, sizeof(state), 0) != sizeof(state))
@@ -217,24 +231,53 @@ static void restore(bool is_irqchip_first)
 	report();
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* What the state costs to read, of a vCPU that has run. */
+static void read_state(size_t bytes)
+{
+	static struct floor_state state;
+	struct machine m = map_memory(bytes, MEMORY_FD, MAP_PRIVATE | MAP_NORESERVE);
+	uint64_t took_ns;
+
+	create_machine(&m, false);
+	if (pread(STATE_FD, &state, sizeof(state), 0) != sizeof(state))
+		floor_must(-1, "read the state");
+	floor_state_restore(m.vm, m.vcpu, &state);
+	run_to_exit(&m);
+	took_ns = now_ns();
+	floor_state_read(m.vm, m.vcpu, &state);
+	took_ns = now_ns() - took_ns;
+	floor_must((int)send(SOCKET_FD, &took_ns, sizeof(took_ns), MSG_NOSIGNAL), "report");
+}
+
 int main(int argc, char **argv)
 {
-	const char *what = argc == 2 ? argv[1] : "";
+	const char *what = argc == 2 || argc == 3 ? argv[1] : "";
+	size_t bytes = (argc == 3 ? strtoul(argv[2], NULL, 10) : MEMORY_MIB) << 20;
 
 	if (strcmp(what, "nothing") == 0)
 		report(); /* what a process costs */
 	else if (strcmp(what, "boot") == 0)
-		boot(false);
+		boot(bytes, false);
 	else if (strcmp(what, "boot-irqchip-first") == 0)
-		boot(true);
+		boot(bytes, true);
 	else if (strcmp(what, "save") == 0)
-		save();
+		save(bytes);
 	else if (strcmp(what, "restore") == 0)
-		restore(false);
+		restore(bytes, false);
 	else if (strcmp(what, "restore-irqchip-first") == 0)
-		restore(true);
+		restore(bytes, true);
+	else if (strcmp(what, "read") == 0)
+		read_state(bytes);
 	else
 		floor_must(-1, "usage: floor nothing|boot|boot-irqchip-first|save|restore|"
-			       "restore-irqchip-first");
+			       "restore-irqchip-first|read [MIB]");
 	_exit(0);
 }

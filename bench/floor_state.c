@@ -41,6 +41,12 @@ void floor_state_save(int kvm, int vm, int vcpu, struct floor_state *s)
 {
 	s->cpuid.head.nent = FLOOR_CPUID_MAX;
 	floor_must(ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &s->cpuid), "KVM_GET_SUPPORTED_CPUID");
+	save_msrs(kvm, vcpu, &s->msrs);
+	floor_state_read(vm, vcpu, s);
+}
+
+void floor_state_read(int vm, int vcpu, struct floor_state *s)
+{
 	floor_must(ioctl(vcpu, KVM_GET_MP_STATE, &s->mp_state), "KVM_GET_MP_STATE");
 	floor_must(ioctl(vcpu, KVM_GET_REGS, &s->regs), "KVM_GET_REGS");
 	floor_must(ioctl(vcpu, KVM_GET_SREGS, &s->sregs), "KVM_GET_SREGS");
@@ -50,7 +56,8 @@ void floor_state_save(int kvm, int vm, int vcpu, struct floor_state *s)
 	floor_must(ioctl(vcpu, KVM_GET_VCPU_EVENTS, &s->events), "KVM_GET_VCPU_EVENTS");
 	floor_must(ioctl(vm, KVM_GET_CLOCK, &s->clock), "KVM_GET_CLOCK");
 	s->clock.flags = 0;
-	save_msrs(kvm, vcpu, &s->msrs);
+	if (ioctl(vcpu, KVM_GET_MSRS, &s->msrs) != (int)s->msrs.head.nmsrs)
+		floor_must(-1, "KVM_GET_MSRS");
 }
 
 /* The local APIC needs its base (in the special registers), the deadline timer's MSR needs the

@@ -33,8 +33,11 @@ struct floor_state {
 	struct kvm_clock_data clock;
 };
 
-/* Both end the program when a call fails. */
+/* These end the program when a call fails. */
 void floor_state_save(int kvm, int vm, int vcpu, struct floor_state *s);
+
+/* Reads again what floor_state_save has read once, and nothing that need not be. */
+void floor_state_read(int vm, int vcpu, struct floor_state *s);
 void floor_state_restore(int vm, int vcpu, const struct floor_state *s);
 
 /* Ends the program with exit status 1 and a word on stderr, when r is negative. */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dirt.h"
 #include "peer.h"
 #include "proto/control.h"
 #include "tiny.h"
@@ -26,56 +27,6 @@ enum {
 	GOAL_KIB = 128,
 	QEMU_PATIENCE_MS = 20000,
 };
-
-struct dirt {
-	unsigned long ram_kib;	     /* size of the largest anonymous mapping: guest RAM */
-	unsigned long ram_dirty_kib; /* of it, what the guest has written */
-	unsigned long own_dirty_kib; /* everything else that is private and dirty */
-};
-
-/* "7f…-7f… rw-p 00000000 00:00 0   [heap]": a mapping begins. */
-static bool is_mapping(const char *line, bool *is_anonymous)
-{
-	unsigned long from, to, inode;
-	int at = 0;
-
-	if (sscanf(line, "%lx-%lx %*s %*s %*s %lu %n", &from, &to, &inode, &at) < 3)
-		return false;
-	*is_anonymous = inode == 0 && line[at] != '[';
-	return true;
-}
-
-/* Splits the process's memory: the largest anonymous mapping is guest RAM, since nothing else of
- * that size is ever mapped. */
-static struct dirt look_at(pid_t pid)
-{
-	unsigned long size = 0, kib, total = 0;
-	struct dirt d = {0};
-	bool is_anonymous = false;
-	char path[64], line[512];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		die("%s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), f)) {
-		if (is_mapping(line, &is_anonymous))
-			size = 0;
-		else if (sscanf(line, "Size: %lu kB", &kib) == 1)
-			size = kib;
-		else if (sscanf(line, "Private_Dirty: %lu kB", &kib) == 1) {
-			total += kib;
-			if (is_anonymous && size > d.ram_kib) {
-				d.ram_kib = size;
-				d.ram_dirty_kib = kib;
-			}
-		}
-	}
-	fclose(f);
-	d.own_dirty_kib = total - d.ram_dirty_kib;
-	return d;
-}
 
 static void print(const char *what, const struct dirt *d, bool has_goal)
 {
@@ -115,7 +66,7 @@ static void measure_vmm(const char *vmm)
 	peer_configure(&p, &vm);
 	peer_await(&p, CTL_RUNNING);
 	usleep(SETTLE_US);
-	d = look_at(p.pid);
+	d = dirt_of(p.pid);
 	print("vmm", &d, true);
 	peer_kill(&p);
 }
@@ -140,7 +91,7 @@ static void measure_qemu(const char *qemu)
 	if (poll(&ready, 1, QEMU_PATIENCE_MS) != 1)
 		die("QEMU's guest did not come to its first access");
 	usleep(SETTLE_US);
-	d = look_at(p.pid);
+	d = dirt_of(p.pid);
 	print("qemu_microvm", &d, false);
 	peer_kill(&p);
 }
@@ -161,7 +112,7 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (pid) {
-		d = look_at(pid);
+		d = dirt_of(pid);
 		print(label, &d, true);
 		return 0;
 	}

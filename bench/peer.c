@@ -58,6 +58,11 @@ int peer_open(const char *path, int flags)
 	return peer_fd(open(path, flags | O_CLOEXEC), path);
 }
 
+int peer_temporary(const char *directory)
+{
+	return peer_fd(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), directory);
+}
+
 int peer_console(void)
 {
 	int fd = peer_fd(memfd_create("console", MFD_CLOEXEC), "console");
@@ -115,8 +120,8 @@ void peer_kill(struct peer *p)
 void peer_configure(struct peer *p, const struct peer_vm *vm)
 {
 	size_t words = strlen(vm->cmdline);
-	int fds[3 + 2 * PEER_PARTS_MAX] = {vm->kvm_fd, vm->console_fd, vm->kernel_fd};
-	unsigned n_fds = 3;
+	int fds[4 + 2 * PEER_PARTS_MAX] = {vm->kvm_fd, vm->console_fd};
+	unsigned n_fds = 2;
 	struct {
 		struct ctl_config config;
 		char rest[CTL_MESSAGE_MAX - sizeof(struct ctl_config)];
@@ -130,11 +135,15 @@ void peer_configure(struct peer *p, const struct peer_vm *vm)
 		       .cmdline_bytes = (uint32_t)words,
 		       .host_port_first = vm->host_port,
 		       .host_port_count = vm->host_port != 0,
+		       .flags = vm->is_restore ? CTL_F_RESTORE | CTL_F_SAME_HOST : 0,
 	       }};
 
 	if (words > sizeof(m.rest))
 		die("the command line is too long");
 	memcpy(m.rest, vm->cmdline, words);
+	fds[n_fds++] = vm->is_restore ? vm->state_fd : vm->kernel_fd;
+	if (vm->is_restore)
+		fds[n_fds++] = vm->memory_fd;
 	for (unsigned i = 0; i < vm->n_initramfs; i++)
 		fds[n_fds++] = vm->initramfs_fds[i];
 	for (unsigned i = 0; i < vm->n_layers; i++)
@@ -148,12 +157,20 @@ static void check_end(const struct ctl_end *end)
 		die("the VMM gave up: %s: %s; %s", end->object, end->cause, end->remedy);
 }
 
+static void check_answer(const struct ctl_answer *a)
+{
+	if (a->code)
+		die("the VMM refuses request %u: %s: %s; %s", a->to, a->object, a->cause,
+			a->remedy);
+}
+
 int peer_await(struct peer *p, unsigned type)
 {
 	union {
 		struct ctl_header head;
 		struct ctl_end end;
 		struct ctl_running running;
+		struct ctl_answer answer;
 		char bytes[4096];
 	} m;
 
@@ -172,6 +189,10 @@ int peer_await(struct peer *p, unsigned type)
 			check_end(&m.end);
 		if (m.head.type == CTL_RUNNING)
 			memcpy(p->timing_us, m.running.timing_us, sizeof(p->timing_us));
+		if (m.head.type == CTL_ANSWER) {
+			check_answer(&m.answer);
+			memcpy(p->value, m.answer.value, sizeof(p->value));
+		}
 		if (m.head.type == type)
 			return n_fds ? fd : -1;
 		if (n_fds)
@@ -179,4 +200,45 @@ int peer_await(struct peer *p, unsigned type)
 		if (m.head.type == CTL_END)
 			die("the VM ended early (reason %u)", m.end.reason);
 	}
+}
+
+/* ---- requests to a running VMM */
+
+static int open_pagemap(const struct peer *p)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)p->pid);
+	return peer_open(path, O_RDONLY);
+}
+
+void peer_snapshot(struct peer *p, int state_fd, int memory_fd)
+{
+	struct ctl_snapshot m = {.header = {CTL_VERSION, CTL_SNAPSHOT, sizeof(m)}};
+	int fds[] = {state_fd, memory_fd, open_pagemap(p)};
+
+	must(fd_send_message(p->sock, &m, sizeof(m), fds, ARRAY_LEN(fds)), "ask for a snapshot");
+	(void)peer_await(p, CTL_ANSWER);
+	close(fds[2]);
+}
+
+uint64_t peer_pages_written(struct peer *p)
+{
+	struct ctl_pages m = {.header = {CTL_VERSION, CTL_PAGES, sizeof(m)}};
+	int fds[] = {open_pagemap(p), peer_fd(memfd_create("written", MFD_CLOEXEC), "page set"),
+		peer_fd(memfd_create("read", MFD_CLOEXEC), "page set")};
+
+	must(fd_send_message(p->sock, &m, sizeof(m), fds, ARRAY_LEN(fds)), "ask for the pages");
+	(void)peer_await(p, CTL_ANSWER);
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	return p->value[CTL_V_PAGES_WRITTEN];
+}
+
+void peer_roll_back(struct peer *p)
+{
+	struct ctl_header m = {CTL_VERSION, CTL_ROLLBACK, sizeof(m)};
+
+	must(fd_send_message(p->sock, &m, sizeof(m), NULL, 0), "ask for a rollback");
+	(void)peer_await(p, CTL_ANSWER);
 }

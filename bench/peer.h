@@ -19,9 +19,10 @@ enum { PEER_SOCKET_FD = 3, PEER_PARTS_MAX = 4 };
 
 struct peer {
 	pid_t pid;
-	int sock;			 /* our end of what is descriptor PEER_SOCKET_FD there */
-	uint64_t started_ns;		 /* just before it was spawned */
-	uint64_t timing_us[CTL_TIMINGS]; /* what a VMM said of its build */
+	int sock;			   /* our end of what is descriptor PEER_SOCKET_FD there */
+	uint64_t started_ns;		   /* just before it was spawned */
+	uint64_t timing_us[CTL_TIMINGS];   /* what a VMM said of its build */
+	uint64_t value[CTL_ANSWER_VALUES]; /* of its last CTL_ANSWER */
 };
 
 NORETURN void die(const char *what, ...) PRINTF_LIKE(1, 2);
@@ -47,6 +48,8 @@ void peer_kill(struct peer *p);
 /* What a VM of the VMM is made of; descriptors are borrowed. */
 struct peer_vm {
 	int kvm_fd, console_fd, kernel_fd;
+	bool is_restore; /* instead of the kernel: */
+	int state_fd, memory_fd;
 	int initramfs_fds[PEER_PARTS_MAX];
 	unsigned n_initramfs;
 	int layer_fds[PEER_PARTS_MAX];
@@ -65,7 +68,19 @@ void peer_configure(struct peer *p, const struct peer_vm *vm);
  * is kept in *p. */
 int peer_await(struct peer *p, unsigned type);
 
+/* Asks a running VMM for a snapshot into two empty files and waits for it. */
+void peer_snapshot(struct peer *p, int state_fd, int memory_fd);
+
+/* How many pages a restored guest has made its own. */
+uint64_t peer_pages_written(struct peer *p);
+
+/* Makes a restored VM its snapshot again, and waits until it is. */
+void peer_roll_back(struct peer *p);
+
 /* A file for the guest's console, as the VMM wants it. */
 int peer_console(void);
 
 int peer_open(const char *path, int flags);
+
+/* A new file without a name in that directory. */
+int peer_temporary(const char *directory);

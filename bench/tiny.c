@@ -44,6 +44,42 @@ unsigned tiny_halt_code(uint8_t ret_code[TINY_CODE_MAX], uint16_t port, uint8_t 
 	return sizeof(code);
 }
 
+unsigned tiny_spin_code(uint8_t ret_code[TINY_CODE_MAX], uint16_t port, uint8_t value)
+{
+	const uint8_t code[] = {
+		0x66, 0xba, port & 0xff, port >> 8, /* mov dx, port */
+		0xb0, value,			    /* mov al, value */
+		0xeb, 0xfe,			    /* 1: jmp 1b */
+	};
+
+	memcpy(ret_code, code, sizeof(code));
+	return sizeof(code);
+}
+
+unsigned tiny_patch(uint8_t ret_code[TINY_PATCH_MAX], unsigned pages, bool is_halting)
+{
+	const uint8_t touch[] = {
+		0xb9, pages & 0xff, pages >> 8 & 0xff, 0, 0, /* mov ecx, pages */
+		0xbf, 0, 0, 0, 1,			     /* mov edi, 16 MiB */
+		0x88, 0x0f,				     /* 1: mov [rdi], cl */
+		0x81, 0xc7, 0, 0x10, 0, 0,		     /* add edi, 4096 */
+		0xff, 0xc9,				     /* dec ecx */
+		0x75, 0xf4,				     /* jnz 1b */
+	};
+	const uint8_t end[] = {
+		is_halting ? 0x90 : 0xee, /* nop, or out dx, al */
+		0xfa,			  /* cli */
+		0xf4,			  /* 1: hlt */
+		0xeb, 0xfd,		  /* jmp 1b */
+	};
+	unsigned n = pages ? sizeof(touch) : 0;
+
+	_Static_assert(sizeof(touch) + sizeof(end) <= TINY_PATCH_MAX, "room for both");
+	memcpy(ret_code, touch, n);
+	memcpy(ret_code + n, end, sizeof(end));
+	return n + sizeof(end);
+}
+
 /* A file without a name that holds these bytes. */
 static int memory_file(const char *name, const void *data, size_t bytes)
 {
