@@ -239,6 +239,9 @@ void peer_roll_back(struct peer *p)
 {
 	struct ctl_header m = {CTL_VERSION, CTL_ROLLBACK, sizeof(m)};
 
-	must(fd_send_message(p->sock, &m, sizeof(m), NULL, 0), "ask for a rollback");
+	int pagemap = open_pagemap(p);
+
+	must(fd_send_message(p->sock, &m, sizeof(m), &pagemap, 1), "ask for a rollback");
 	(void)peer_await(p, CTL_ANSWER);
+	close(pagemap);
 }

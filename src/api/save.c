@@ -39,7 +39,7 @@ static void close_files(struct files *f)
 		close(f->fds[--f->n]);
 }
 
-static int open_pagemap(const struct sm_vm *vm, struct err *e)
+int save_open_pagemap(const struct sm_vm *vm, struct err *e)
 {
 	char path[64];
 	int fd;
@@ -68,7 +68,7 @@ static int open_files(struct sm_vm *vm, struct draft *d, struct files *f, struct
 	if (r == 0)
 		r = add(f, draft_file(d, "memory", e));
 	if (r == 0)
-		r = add(f, open_pagemap(vm, e));
+		r = add(f, save_open_pagemap(vm, e));
 	if (r == 0 && vm->machine.disk_bytes)
 		r = add(f, draft_file(d, "disk", e));
 	return r;
@@ -258,7 +258,7 @@ static int ask_pages(struct sm_vm *vm, struct draft *d, uint64_t deadline_ns)
 	struct ctl_pages m = {.reserved = 0};
 	struct ctl_answer answer;
 	struct files f = {.n = 0};
-	int r = add(&f, open_pagemap(vm, NULL));
+	int r = add(&f, save_open_pagemap(vm, NULL));
 
 	if (r == 0)
 		r = add(&f, draft_file(d, "written", NULL));

@@ -17,6 +17,10 @@ struct save_request {
 int save_write(struct sm_vm *vm, const struct save_request *q, struct draft *d,
 	void (*thaw)(void *context), void *context, struct err *e) MUST_CHECK;
 
+/* /proc/PID/pagemap of the VM's VMM; by it the VMM learns which pages its guest touched. Returns a
+ * descriptor. */
+int save_open_pagemap(const struct sm_vm *vm, struct err *e) MUST_CHECK;
+
 /* Records which pages of a restored VM were written and read so far, as files `written` and `read`
  * of the draft. Best effort: without them nothing but speed is lost. */
 void save_pages(struct sm_vm *vm, struct draft *d, uint64_t deadline_ns);

@@ -218,13 +218,40 @@ int memfile_map_runs(struct gmem *g, int fd, const struct memfile_runs *runs, st
 	return r < 0 ? err_object(e, "memory") : 0;
 }
 
-int memfile_rollback(struct gmem *g, struct err *e)
+static int drop_piece(void *context, uint8_t *host, uint64_t bytes, uint64_t done)
+{
+	(void)context;
+	(void)done;
+	return madvise(host, bytes, MADV_DONTNEED) < 0 ? -errno : 0;
+}
+
+/* What the guest only read stays mapped, so that it need not be found again. */
+static int drop_own(const struct gmem *g, int pagemap_fd, struct err *e)
+{
+	CLEANUP(memfile_runs_fini) struct memfile_runs own = {0};
+	CLEANUP(memfile_runs_fini) struct memfile_runs of_file = {0};
+	int r = memfile_touched(g, pagemap_fd, &own, &of_file, e);
+
+	for (uint32_t i = 0; r == 0 && i < own.n; i++) {
+		r = each_piece(g, own.items[i].offset, own.items[i].bytes, drop_piece, NULL);
+		if (r < 0) {
+			errno = -r;
+			err_sys(e, "give the changed pages back");
+			err_object(e, "memory");
+		}
+	}
+	return r;
+}
+
+int memfile_rollback(struct gmem *g, int pagemap_fd, struct err *e)
 {
 	if (!g->base) {
 		err_set(e, -EINVAL, "the VM was booted, not restored, so it has no earlier state");
 		err_object(e, "memory");
 		return err_remedy(e, "restore a snapshot first");
 	}
+	if (pagemap_fd >= 0)
+		return drop_own(g, pagemap_fd, e);
 	for (unsigned i = 0; i < g->n; i++) {
 		if (madvise(g->regions[i].host, g->regions[i].bytes, MADV_DONTNEED) < 0) {
 			err_sys(e, "give the changed pages back");

@@ -57,9 +57,10 @@ int memfile_map_over(struct gmem *g, int fd, struct err *e) MUST_CHECK;
 int memfile_map_runs(
 	struct gmem *g, int fd, const struct memfile_runs *runs, struct err *e) MUST_CHECK;
 
-/* Throws away what the private mappings have made their own: RAM is as the files say again. Costs
- * what is mapped, not what RAM there is. -EINVAL for RAM that comes from no file. */
-int memfile_rollback(struct gmem *g, struct err *e) MUST_CHECK;
+/* Throws away what the private mappings have made their own: RAM is as the files say again. With
+ * pagemap only that is given up; with -1 all that is mapped, and the guest finds what it had only
+ * read again by faults. -EINVAL for RAM that comes from no file. */
+int memfile_rollback(struct gmem *g, int pagemap_fd, struct err *e) MUST_CHECK;
 
 /* What a save wrote. */
 struct memfile_saved {

@@ -34,7 +34,8 @@ enum ctl_type {
 	CTL_PROBE = 4,	  /* instead of CTL_CONFIG, + descriptor of /dev/kvm: run the tiny guest */
 	CTL_SNAPSHOT = 5, /* struct ctl_snapshot + descriptors: write the machine's state; the VM is
 			   * at rest meanwhile and goes on afterwards, whatever came of it */
-	CTL_ROLLBACK = 6, /* no payload: be the snapshot again that was restored */
+	CTL_ROLLBACK = 6, /* no payload: be the snapshot again that was restored; with
+			   * /proc/PID/pagemap of the VMM what was only read stays mapped */
 	CTL_PAGES = 7,	  /* struct ctl_pages + descriptors: which pages were touched so far */
 
 	/* VMM -> library */

@@ -82,11 +82,10 @@ static int save(struct session *s, const struct snapshot_files *files,
 	uint64_t value[CTL_ANSWER_VALUES], struct err *e)
 {
 	struct err broken = {0};
-	uint64_t began;
+	uint64_t began = clock_now_ns();
 	int r;
 
 	vm_rest(&s->vm);
-	began = clock_now_ns();
 	value[CTL_V_SNAPSHOT_WALL_NS] = wall_ns();
 	r = snapshot_save(&s->vm, files, value, e);
 	if (vm_go(&s->vm, &broken) < 0)
@@ -123,7 +122,7 @@ static void roll_back(struct session *s)
 	uint64_t value[CTL_ANSWER_VALUES] = {0};
 	uint64_t began = clock_now_ns();
 	struct err e = {0};
-	int r = vm_rollback(&s->vm, &e);
+	int r = vm_rollback(&s->vm, s->packet.n_fds ? s->packet.fds[0] : -1, &e);
 
 	value[CTL_V_ROLLBACK_US] = (clock_now_ns() - began) / 1000;
 	answer(s, CTL_ROLLBACK, r, &e, value);

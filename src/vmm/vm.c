@@ -155,7 +155,7 @@ static int reload(struct vm *vm, struct err *e)
 	return r;
 }
 
-int vm_rollback(struct vm *vm, struct err *e)
+int vm_rollback(struct vm *vm, int pagemap_fd, struct err *e)
 {
 	int r;
 
@@ -164,7 +164,7 @@ int vm_rollback(struct vm *vm, struct err *e)
 		return err_remedy(e, "restore it from a snapshot first");
 	}
 	vm_rest(vm);
-	r = memfile_rollback(&vm->memory, e);
+	r = memfile_rollback(&vm->memory, pagemap_fd, e);
 	if (r == 0 && vm->disk)
 		r = disk_overlay_rollback(vm->disk, e);
 	if (r == 0)

@@ -93,9 +93,10 @@ void vm_rest(struct vm *vm);
 /* Goes on after vm_rest as if nothing had been. */
 int vm_go(struct vm *vm, struct err *e) MUST_CHECK;
 
-/* Makes a restored machine its snapshot again and lets it run. -EINVAL, the machine untouched, for
+/* Makes a restored machine its snapshot again and lets it run. pagemap_fd (borrowed) as for
+ * memfile_rollback. -EINVAL, the machine untouched, for
  * one that was booted; after any other failure it must be given up. */
-int vm_rollback(struct vm *vm, struct err *e) MUST_CHECK;
+int vm_rollback(struct vm *vm, int pagemap_fd, struct err *e) MUST_CHECK;
 
 /* Brings every vCPU to rest for good and stops the device threads. */
 void vm_stop(struct vm *vm);

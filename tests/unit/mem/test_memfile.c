@@ -117,13 +117,13 @@ static void rollback_makes_ram_the_files_again(void **state)
 	(void)state;
 	model_init(&m);
 	disturb(&m, 1000);
-	assert_int_equal(memfile_rollback(&m.g, &e), -EINVAL);
+	assert_int_equal(memfile_rollback(&m.g, m.pagemap_fd, &e), -EINVAL);
 	assert_true(e.remedy[0]);
 	save(&m, fd);
 	remap(&m, fd);
 	for (unsigned round = 0; round < 4; round++) {
 		disturb(&m, 300);
-		assert_int_equal(memfile_rollback(&m.g, &e), 0);
+		assert_int_equal(memfile_rollback(&m.g, round % 2 ? -1 : m.pagemap_fd, &e), 0);
 		count_kinds(&m, counts);
 		assert_int_equal(counts[PAGE_OWN], 0);
 		memcpy(m.now, m.base, TOTAL);
@@ -185,10 +185,11 @@ static void a_differential_snapshot_holds_what_changed(void **state)
 		full = new_file();
 		save(&m, full);
 		close(full);
-		assert_int_equal(memfile_rollback(&m.g, &e), 0);
+		assert_int_equal(memfile_rollback(&m.g, m.pagemap_fd, &e), 0);
 		assert_ram(&m.g, m.base);
 		memcpy(m.now, m.base, TOTAL);
-		assert_int_equal(memfile_rollback(&m.g, &e), 0); /* unmaps what was compared */
+		assert_int_equal(
+			memfile_rollback(&m.g, m.pagemap_fd, &e), 0); /* unmaps what was compared */
 	}
 	memfile_runs_fini(&inherited);
 	model_fini(&m);
