@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -44,13 +45,17 @@ _Static_assert(
 /* The pages that the guest is known to write at once. Best effort. */
 static void populate(struct vm *vm)
 {
-	struct memfile_run runs[WRITE_SET_MAX];
-	ssize_t n = pread(vm->config->write_set_fd, runs, sizeof(runs), 0);
-	struct memfile_runs set = {.items = runs};
+	const off_t one = sizeof(struct memfile_run);
+	off_t bytes = lseek(vm->config->write_set_fd, 0, SEEK_END);
+	struct memfile_runs set = {.n = (uint32_t)MIN(bytes / one, (off_t)WRITE_SET_MAX)};
 
-	if (n > 0)
-		set.n = (uint32_t)((size_t)n / sizeof(runs[0]));
+	if (bytes < one)
+		return;
+	set.items = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, vm->config->write_set_fd, 0);
+	if (set.items == MAP_FAILED)
+		return;
 	memfile_populate(&vm->memory, &set);
+	munmap(set.items, (size_t)bytes);
 }
 
 /* Nothing is read: the guest takes its pages from the file as it touches them. */

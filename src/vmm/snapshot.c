@@ -63,11 +63,10 @@ void snapshot_fini(struct snapshot *s)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* Into pages that go back to the host afterwards: a clone shall cost what its guest dirties. */
 static int read_file(int fd, struct snapshot_reader *ret, struct err *e)
 {
 	struct stat st;
-	void *data;
+	void *pages;
 	int r;
 
 	if (fstat(fd, &st) < 0)
@@ -77,13 +76,13 @@ static int read_file(int fd, struct snapshot_reader *ret, struct err *e)
 			(long long)st.st_size);
 		return err_remedy(e, "take the snapshot again");
 	}
-	data = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		-1, 0);
-	if (data == MAP_FAILED)
+	pages = mmap(NULL, sizeof(*ret->at) + (size_t)st.st_size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED)
 		return err_set(e, -ENOMEM, "no memory to read it");
-	ret->data = data;
+	ret->at = pages;
 	ret->bytes = (size_t)st.st_size;
-	r = fd_pread_full(fd, data, (size_t)st.st_size, 0);
+	r = fd_pread_full(fd, ret->at->data, ret->bytes, 0);
 	if (r < 0) {
 		errno = -r;
 		return err_sys(e, "read it");
@@ -137,9 +136,9 @@ int snapshot_read(struct snapshot_reader *r, int state_fd, const struct vm_confi
 	*r = (struct snapshot_reader){0};
 	code = read_file(state_fd, r, e);
 	if (code == 0)
-		code = snapfile_open(r->data, r->bytes, &r->file, e);
+		code = snapfile_open(r->at->data, r->bytes, &r->at->file, e);
 	if (code == 0)
-		code = snapfile_load(&r->file, "machine", VERSION, &io, e);
+		code = snapfile_load(&r->at->file, "machine", VERSION, &io, e);
 	if (code == 0) {
 		shape_snap(&saved, &io);
 		code = snapio_end(&io, e);
@@ -156,16 +155,16 @@ int snapshot_read(struct snapshot_reader *r, int state_fd, const struct vm_confi
 
 void snapshot_reader_fini(struct snapshot_reader *r)
 {
-	if (r->data)
-		munmap(r->data, r->bytes);
-	r->data = NULL;
+	if (r->at)
+		munmap(r->at, sizeof(*r->at) + r->bytes);
+	r->at = NULL;
 }
 
 int snapshot_read_runs(
 	struct snapshot_reader *r, uint64_t memory_bytes, struct snapshot *ret, struct err *e)
 {
 	struct snapio io;
-	int code = snapfile_load(&r->file, "memory.runs", VERSION, &io, e);
+	int code = snapfile_load(&r->at->file, "memory.runs", VERSION, &io, e);
 
 	if (code < 0) {
 		err_remedy(e, "the full snapshot was given in place of the differential one");
@@ -174,7 +173,7 @@ int snapshot_read_runs(
 	memfile_runs_snap(&ret->memory_runs, memory_bytes, &io);
 	code = snapio_end(&io, e);
 	if (code == 0)
-		code = snapfile_load(&r->file, "disk.runs", VERSION, &io, e);
+		code = snapfile_load(&r->at->file, "disk.runs", VERSION, &io, e);
 	if (code < 0)
 		return code;
 	disk_runs_snap(&ret->disk_runs, &io);
@@ -185,7 +184,7 @@ int snapshot_read_vcpus(struct snapshot_reader *r, struct vm *vm, struct err *e)
 {
 	char name[SNAPFILE_NAME_MAX + 1];
 	struct snapio io;
-	int code = snapfile_load(&r->file, "clock", VERSION, &io, e);
+	int code = snapfile_load(&r->at->file, "clock", VERSION, &io, e);
 
 	if (code < 0)
 		return code;
@@ -196,7 +195,7 @@ int snapshot_read_vcpus(struct snapshot_reader *r, struct vm *vm, struct err *e)
 		if (!vm->saved[i])
 			return err_set(e, -ENOMEM, "no memory for the state of vCPU %u", i);
 		snprintf(name, sizeof(name), "vcpu.%u", i);
-		code = snapfile_load(&r->file, name, VERSION, &io, e);
+		code = snapfile_load(&r->at->file, name, VERSION, &io, e);
 		if (code < 0)
 			break;
 		arch_vcpu_state_snap(vm->saved[i], &io);
@@ -208,7 +207,7 @@ int snapshot_read_vcpus(struct snapshot_reader *r, struct vm *vm, struct err *e)
 int snapshot_load_ioapic(struct snapshot_reader *r, struct vm *vm, struct err *e)
 {
 	struct snapio io;
-	int code = snapfile_load(&r->file, "ioapic", VERSION, &io, e);
+	int code = snapfile_load(&r->at->file, "ioapic", VERSION, &io, e);
 
 	if (code < 0)
 		return code;
@@ -235,17 +234,17 @@ int snapshot_load_devices(struct snapshot_reader *r, struct vm *vm, struct err *
 {
 	char name[SNAPFILE_NAME_MAX + 1];
 	struct snapio io;
-	int code = check_no_more(&r->file, vm->n_devices, e);
+	int code = check_no_more(&r->at->file, vm->n_devices, e);
 
 	if (code == 0)
-		code = snapfile_load(&r->file, "serial", VERSION, &io, e);
+		code = snapfile_load(&r->at->file, "serial", VERSION, &io, e);
 	if (code < 0)
 		return code;
 	serial_snap(&vm->serial, &io);
 	code = snapio_end(&io, e);
 	for (unsigned i = 0; code == 0 && i < vm->n_devices; i++) {
 		snprintf(name, sizeof(name), "device.%u", i);
-		code = snapfile_load(&r->file, name, VERSION, &io, e);
+		code = snapfile_load(&r->at->file, name, VERSION, &io, e);
 		if (code < 0)
 			break;
 		virtio_snap(vm->devices[i], &io);

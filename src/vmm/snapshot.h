@@ -30,9 +30,12 @@ void snapshot_fini(struct snapshot *s);
 
 /* A state file in memory while it is loaded. */
 struct snapshot_reader {
-	uint8_t *data; /* owned, pages of its own */
-	size_t bytes;
-	struct snapfile file;
+	/* Owned, in pages of its own that go back to the host afterwards. */
+	struct snapshot_pages {
+		struct snapfile file;
+		uint8_t data[];
+	} * at;
+	size_t bytes; /* of data */
 };
 
 /* Reads the file and checks all that can be checked without a machine: sums, sections, and that it
