@@ -23,7 +23,7 @@ struct state {
 struct sweep {
 	struct store *store;
 	const char *reference;
-	struct state kept[BAKE_KEPT]; /* the newest so far */
+	struct state kept[BAKE_KEPT]; /* those last used, so far */
 	unsigned n;
 };
 
@@ -33,7 +33,8 @@ static bool is_older(const struct state *a, const struct state *b)
 	       (a->at.tv_sec == b->at.tv_sec && a->at.tv_nsec < b->at.tv_nsec);
 }
 
-/* Whether it is a baked state of the image, and since when. */
+/* Whether it is a baked state of the image, and when it was last used: its key file's time says so.
+ */
 static bool find(const struct sweep *s, const char *name, struct state *ret)
 {
 	char path[PATH_BYTES];
@@ -81,6 +82,15 @@ static int look(void *context, const char *name)
 	if (is_older(oldest, &state))
 		*oldest = state;
 	return 0;
+}
+
+void bakesweep_note_use(const char *dir)
+{
+	char path[PATH_BYTES];
+
+	/* In a store that cannot be written to nothing is swept either. */
+	if (snprintf(path, sizeof(path), "%s/key", dir) < PATH_BYTES)
+		(void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
 }
 
 void bakesweep(struct store *s, const char *reference)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/bake.h"
+#include "api/bakesweep.h"
 #include "api/console.h"
 #include "api/disk.h"
 #include "api/error.h"
@@ -196,6 +197,7 @@ static int restore(struct bake *b, struct sm_vm **ret, bool *ret_is_snapshot, st
 	r = vm_restore(vm, &q, ret_is_snapshot, e);
 	if (r < 0)
 		return failed(vm, o, r, e);
+	bakesweep_note_use(b->dir);
 	*ret = vm;
 	return 0;
 }

@@ -9,6 +9,6 @@ tiny() { # tiny PROGRAM [ARG]: skips where the program does
 	[ $status = 0 ]
 }
 
-@test "KVM's TSC offsets are what we take them for" { tiny platform/tsc_offset; }
+@test "KVM's TSC offsets are what we take them for" { tiny platform/platform_tsc_offset; }
 @test "TSC and kvmclock of a tiny guest go on where they stood" { tiny guest/guest_snapshot_clock; }
 @test "the same where the TSC has to be written" { tiny guest/guest_snapshot_clock written; }

@@ -2,6 +2,8 @@
 # `supermachine run`: a real Linux guest, from the command line's side.
 load common.bash
 
+# What the tests before have baked may have taken the place of the usual state.
+setup_file() { timeout 120 "$SM" bake "oci:$IMAGES/busybox" > "$BATS_FILE_TMPDIR/baked"; }
 teardown() { show; no_vmm_left; }
 
 @test "echo hi prints hi and exits 0" {
