@@ -9,3 +9,9 @@ teardown() { clean_scratch; no_vmm_left; }
 	[ -d "$IMAGES/debian" ] || skip "no Debian image (mmdebstrap could not make one)"
 	PYTHON_IMAGE=oci:$IMAGES/debian timeout 900 "${SM%/*}/tests/e2e/e2e-clones"
 }
+
+@test "a restored guest's kernel is told that it is another machine" {
+	busybox -- sh -c 'ls -d /sys/bus/acpi/drivers/vmgenid && dmesg'
+	[ "$status" = 0 ] || skip "this guest kernel has no driver for the VM generation ID"
+	[[ "$output" == *"reseeded due to virtual machine fork"* ]]
+}
